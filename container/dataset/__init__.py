@@ -1,0 +1,1 @@
+"""Images as files: found, checked and split. Imports no TensorFlow."""

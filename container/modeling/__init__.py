@@ -1,0 +1,1 @@
+"""From labeled images to a trained, evaluated and exported classifier."""

@@ -1,0 +1,172 @@
+"""The types, limits and defaults of all settings.
+
+`Settings` is what the user's machine knows; `ContainerSettings` is the part that the training container reads.
+Whatever overrides a setting (`--set`, a hyperparameter, a tuning job) is a pair of texts, `name = value`, where
+the name is dotted (`training.learning_rate`) and the value is parsed by the setting's own type (overrides.py).
+"""
+
+import math
+import re
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, unknown names forbidden, each field's docstring its description."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+class Image(Section):
+    """What every image becomes before the model sees it."""
+
+    height: int = Field(224, ge=8, le=2048)
+    """Height of the model's input, in pixels."""
+    width: int = Field(224, ge=8, le=2048)
+    """Width of the model's input, in pixels."""
+    channels: Literal[1, 3] = 3
+    """1 for greyscale, 3 for RGB. Images of any other kind are converted."""
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    """How an image is brought to the input size: `stretch` it, `crop` its center, or `pad` it with black."""
+
+
+class Model(Section):
+    """Which network is trained."""
+
+    name: Literal["baseline", "fine_tune"] = "baseline"
+    """`baseline`: 5 convolutional and 2 dense layers from scratch. `fine_tune`: a new head on a trained backbone."""
+    filters: tuple[Annotated[int, Field(ge=1, le=2048)], ...] = Field((32, 32, 64, 64, 128), min_length=5, max_length=5)
+    """`baseline`: filters of its five convolutional layers."""
+    dense_units: int = Field(128, ge=1, le=8192)
+    """Units of the dense layer before the last one."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of those units that is dropped at random in each training step."""
+
+
+class Training(Section):
+    """How the network is trained."""
+
+    epochs: int = Field(20, ge=1, le=10_000)
+    """Passes over the training set, at most (see `patience`)."""
+    batch_size: int = Field(32, ge=1, le=65_536)
+    """Images in a training step."""
+    learning_rate: float = Field(1e-3, gt=0, le=10)
+    """Step size of the Adam optimizer."""
+    monitor: Literal["val_loss", "val_accuracy"] = "val_accuracy"
+    """The metric that decides which epoch's weights are kept and when training stops early."""
+    patience: int = Field(5, ge=0, le=10_000)
+    """Epochs without improvement after which training stops; 0 never stops early."""
+    min_delta: float = Field(0.0, ge=0, le=100)
+    """The least change of `monitor` that counts as an improvement."""
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    """Seed of every random choice in training: weights, order of images, dropout."""
+
+
+class FineTuning(Section):
+    """What `fine_tune` starts from, and its second phase, in which the end of the backbone learns too."""
+
+    backbone: str = Field("MobileNetV2", pattern=r"^[A-Za-z][A-Za-z0-9]*$")
+    """A model of keras.applications by its name."""
+    weights: str = Field("imagenet", min_length=1)
+    """The backbone's first weights: `imagenet`, `none` (random), or the path of a weights file in the container."""
+    epochs: int = Field(10, ge=0, le=10_000)
+    """Passes over the training set in the second phase; 0 trains the new head only."""
+    released_layers: int = Field(30, ge=0, le=10_000)
+    """How many of the backbone's last layers learn in the second phase; batch normalization stays frozen."""
+    learning_rate: float = Field(1e-5, gt=0, le=10)
+    """Step size of the Adam optimizer in the second phase."""
+
+
+class ContainerSettings(Section):
+    """What the container reads: its defaults are those below, and the job's hyperparameters override them."""
+
+    image: Image = Image()
+    model: Model = Model()
+    training: Training = Training()
+    fine_tuning: FineTuning = FineTuning()
+
+
+class Data(Section):
+    """The images on this machine, and how they are split."""
+
+    directory: str = Field("data/images", min_length=1)
+    """Folder with one sub-folder of images per class; relative to the folder of `project_manager.py`."""
+    sets_directory: str = ""
+    """Folder that receives `training/`, `validation/` and `evaluation/`; empty: `directory` with `-sets` added."""
+    training_fraction: float = Field(0.8, gt=0, lt=1)
+    """Share of each class that the network learns from."""
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of each class that decides when to stop and which weights to keep."""
+    evaluation_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of each class that the finished model is judged by."""
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    """Seed of the split: the same seed and images give the same sets."""
+
+    @model_validator(mode="after")
+    def _fractions_make_one(self) -> Self:
+        total = math.fsum((self.training_fraction, self.validation_fraction, self.evaluation_fraction))
+        if not math.isclose(total, 1, abs_tol=1e-6):
+            raise ValueError(f"training, validation and evaluation fractions must add up to 1, not {total:g}")
+        return self
+
+    @property
+    def sets_path(self) -> str:
+        """Folder of the three sets, relative to the folder of `project_manager.py`."""
+        return self.sets_directory or self.directory.rstrip("/") + "-sets"
+
+
+class Aws(Section):
+    """The account that the project lives in."""
+
+    region: str = Field("", pattern=r"^([a-z]{2}(-[a-z]+)+-\d)?$")
+    """AWS region, for example `eu-central-1`; empty: the one that the AWS command line is configured for."""
+    profile: str = ""
+    """Named profile of the AWS command line; empty: its default, or the credentials in the environment."""
+
+
+class TrainingJob(Section):
+    """The machine that SageMaker trains on."""
+
+    instance_type: str = Field("ml.g5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
+    """SageMaker instance type; see https://aws.amazon.com/sagemaker/pricing for what each costs."""
+    volume_size_gb: int = Field(30, ge=1, le=16_384)
+    """Storage for images and results, in GB."""
+    max_runtime_seconds: int = Field(86_400, ge=1, le=2_419_200)
+    """Seconds after which SageMaker stops the job and keeps what it wrote so far."""
+
+
+def _project_name(name: str) -> str:
+    rule = "3 to 54 lower-case letters and digits, in groups joined by single dots or hyphens"
+    if not (3 <= len(name) <= 54 and re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", name)):
+        raise ValueError(f"must be {rule} (it names S3 buckets, an ECR repository and an IAM role)")
+    if name.startswith(("sthree-", "amzn-s3-demo-")):
+        raise ValueError("must not begin with sthree- or amzn-s3-demo-, which S3 keeps for itself")
+    return name
+
+
+def _algorithm_name(name: str) -> str:
+    rule = "1 to 43 letters and digits, in groups joined by single hyphens"
+    if not (len(name) <= 43 and re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", name)):
+        raise ValueError(f"must be {rule} (it begins the name of each training job)")
+    return name
+
+
+class Settings(ContainerSettings):
+    """Everything: what the container reads, and what only the user's machine needs."""
+
+    container_sections: ClassVar[tuple[str, ...]] = tuple(ContainerSettings.model_fields)
+
+    project_name: Annotated[str, AfterValidator(_project_name)]
+    """Names the buckets `<PROJECT_NAME>.data` and `<PROJECT_NAME>.output`: unique among all users of S3."""
+    algorithm_name: Annotated[str, AfterValidator(_algorithm_name)]
+    """Names the training jobs: `<ALGORITHM_NAME>-YYYY-mm-dd-HH-MM-SS`."""
+    data: Data = Data()
+    aws: Aws = Aws()
+    training_job: TrainingJob = TrainingJob()
+
+    def container_settings(self) -> ContainerSettings:
+        """The part that the container reads."""
+        return ContainerSettings(**{name: getattr(self, name) for name in self.container_sections})
