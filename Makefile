@@ -1,0 +1,49 @@
+# make run: the whole way on this machine.  make test: the tests.  make help: the rest.
+.DEFAULT_GOAL := help
+.PHONY: help setup run check format test clean
+
+BIN := .env/bin
+REQUIREMENTS := local_env_requirements.txt container/requirements.txt container/requirements-cpu.txt tests/requirements.txt
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .env/complete ## make the virtual environment .env
+
+.env/complete: $(REQUIREMENTS)
+	@python=$$(scripts/prerequisites) && $$python -m venv .env
+	@echo "installing the requirements into .env (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-r local_env_requirements.txt -r container/requirements-cpu.txt -r tests/requirements.txt
+	@touch $@
+
+run: setup ## train the sample data set from start to end on this machine, without an AWS account
+	@$(BIN)/python data_handler.py --sample digits
+	@$(BIN)/python data_handler.py
+	@$(BIN)/python project_manager.py --local --init_s3_buckets --prune \
+		--build_and_push_docker_image --launch_training --download_results
+	@echo
+	@echo "The same on your AWS account, after setting PROJECT_NAME in container/modeling/config.py:"
+	@echo "  source .env/bin/activate"
+	@echo "  python project_manager.py --init_s3_buckets"
+	@echo "  python project_manager.py --build_and_push_docker_image"
+	@echo "  python project_manager.py --launch_training"
+	@echo "  python project_manager.py --download_results"
+
+check: setup ## lint, formatting, types and import rules; edits nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: setup ## format the code, and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadscope --cov
+
+clean: ## stop the AWS on this machine; remove its files, .env and caches (never data/ and results/)
+	@if [ -x $(BIN)/python ]; then $(BIN)/python project_manager.py --stop_local_aws; fi
+	rm -rf .env .local_aws .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,118 @@
+"""One function per flag of `project_manager.py`: what is read, what is planned from it, what is shown."""
+
+from collections.abc import Callable
+
+from manager import buckets, image, monitoring, names, results, role, training
+from manager.errors import ImageError
+from manager.plan import Plan
+from manager.session import Session
+
+
+def init_s3_buckets(session: Session, *, prune: bool = False) -> None:
+    """Create the buckets and the role where they are missing, and upload the sets of images.
+
+    Raises:
+        ProjectError: the images are not split, or AWS refuses.
+    """
+    settings, place = session.settings, session.aws.place
+    files = buckets.local_files(settings, session.project_root)
+    session.terminal.heading(f"Buckets and role in account {place.account}, {place.region}")
+    plan = Plan()
+    for bucket in (names.data_bucket(settings), names.output_bucket(settings)):
+        wanted = buckets.aspects(settings, bucket, place)
+        plan += buckets.plan_bucket(bucket, place.region, wanted, buckets.read_bucket(session.aws, bucket, wanted))
+    plan += role.plan_role(settings, place, role.read_role(session.aws, names.role(settings)))
+    data_bucket = names.data_bucket(settings)
+    plan += buckets.plan_upload(data_bucket, files, buckets.remote_objects(session.aws, data_bucket), prune=prune)
+    session.carry_out(plan)
+
+
+def build_and_push_docker_image(session: Session) -> image.Image:
+    """Make the image of the present code and push it to the project's repository; return it.
+
+    Raises:
+        ProjectError: the image cannot be built, or AWS refuses.
+    """
+    settings, container = session.settings, session.project_root / "container"
+    push = _PUSH[session.image_format]
+    session.terminal.heading("Training image")
+    exists = image.repository_exists(session.aws, settings)
+    tag = image.content_tag(container)
+    session.carry_out(image.plan_repository(settings, exists))
+    push(session, tag)
+    uri = names.repository_uri(settings, session.aws.place)
+    return image.find(session.aws, settings, tag) or image.Image(uri, tag)
+
+
+def launch_training(session: Session, pushed: image.Image | None) -> str:
+    """Launch a training job and return its name.
+
+    Args:
+        session: the session.
+        pushed: the image that this command line has just pushed; None: it is looked up.
+
+    Raises:
+        ProjectError: there is no image of the present code, the template is wrong, or AWS refuses.
+    """
+    settings, root = session.settings, session.project_root
+    pushed = pushed or image.pushed(session.aws, settings, root / "container")
+    job = training.new_job_name(settings)
+    session.terminal.heading(f"Training job {job}")
+    request = training.render_request(settings, session.aws.place, pushed.uri, job, root / training.TEMPLATE)
+    file = training.write_request(request, root)
+    session.terminal.plain(f"  the request is in {file.relative_to(root)}")
+    session.carry_out(training.plan_training(request))
+    return job
+
+
+def monitor(session: Session, job: str) -> bool:
+    """Follow a training job; return whether it was followed to its end.
+
+    Raises:
+        ProjectError: the job failed or was stopped, does not exist, or AWS refuses.
+    """
+    hint = (
+        f"Follow it again by `{session.command} --monitor {job}`, stop it by `{session.command} --stop_training {job}`."
+    )
+    return monitoring.follow(session.aws, job, session.terminal, hint)
+
+
+def stop_training(session: Session, job: str) -> None:
+    """Ask SageMaker to stop a training job.
+
+    Raises:
+        ProjectError: AWS refuses.
+    """
+    session.carry_out(training.plan_stop(job))
+
+
+def download_results(session: Session, job: str) -> None:
+    """Download what a training job left behind into `results/JOB/`, and show how good the model is.
+
+    Raises:
+        ProjectError: the job has no results, they are damaged, or AWS refuses.
+    """
+    directory = results.download(session.aws, job, session.project_root / "results", session.terminal)
+    results.show(directory, session.terminal)
+
+
+def last_job(session: Session) -> str:
+    """Return the name of the training job that was launched last.
+
+    Raises:
+        ProjectError: there is none, or AWS refuses.
+    """
+    return training.last_job(session.aws, session.settings)
+
+
+def _push_directory(session: Session, tag: str) -> None:
+    container = session.project_root / "container"
+    present = image.find(session.aws, session.settings, tag)
+    session.carry_out(image.plan_directory_image(session.settings, container, present))
+
+
+def _push_docker(session: Session, tag: str) -> None:
+    raise ImageError("not yet")
+
+
+_PUSH: dict[str, Callable[[Session, str], None]] = {"directory": _push_directory, "docker": _push_docker}

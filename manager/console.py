@@ -1,0 +1,72 @@
+"""What the command line shows: lines and tables on standard output, progress and errors on standard error."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Where a person reads along. All texts are data: nothing in them is taken as markup."""
+
+    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    err: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True, stderr=True))
+
+    def plain(self, text: str) -> None:
+        """Print text as it is."""
+        self.out.print(text, markup=False)
+
+    def heading(self, text: str) -> None:
+        """Print the title of what follows."""
+        self.out.print(f"[bold]{escape(text)}[/]")
+
+    def done(self, text: str) -> None:
+        """Say that something was done."""
+        self.out.print(f"  [green]done[/]       {escape(text)}")
+
+    def unchanged(self, text: str) -> None:
+        """Say that something was found to be as it should be."""
+        self.out.print(f"  [dim]unchanged[/]  {escape(text)}")
+
+    def warn(self, text: str) -> None:
+        """Say what may surprise."""
+        self.err.print(f"[yellow]warning:[/] {escape(text)}")
+
+    def error(self, text: str) -> None:
+        """Say why the command failed."""
+        self.err.print(f"[red]error:[/] {escape(text)}")
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar while something is done piece by piece; yields the function that reports finished pieces."""
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal) as bars:
+            task = bars.add_task(escape(title), total=total)
+            yield lambda pieces: bars.advance(task, pieces)
+
+    @contextlib.contextmanager
+    def status(self) -> Iterator[Callable[[str], None]]:
+        """Keep a line below all others while something goes on; yields the function that sets its text."""
+        spinner = Spinner("dots")
+        if not self.out.is_terminal:
+            yield lambda text: None
+            return
+        with Live(spinner, console=self.out, transient=True, refresh_per_second=8, redirect_stderr=False):
+            yield lambda text: spinner.update(text=Text(text))
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table; all columns but the first are aligned to the right."""
+        table = Table(title=escape(title), title_justify="left", title_style="bold")
+        for position, name in enumerate(header):
+            table.add_column(escape(name), justify="right" if position else "left")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.out.print(table)

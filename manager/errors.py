@@ -1,0 +1,27 @@
+"""The manager's branch of the project's exceptions."""
+
+from container.errors import ProjectError
+
+
+class TemplateError(ProjectError):
+    """A request's template cannot be rendered, or is no valid request afterwards."""
+
+
+class AwsError(ProjectError):
+    """AWS refused a request, or could not be reached."""
+
+
+class ImageError(ProjectError):
+    """The image cannot be built, pushed or found."""
+
+
+class JobError(ProjectError):
+    """A training job failed, was stopped, or does not exist."""
+
+
+class ResultsError(ProjectError):
+    """A job's results cannot be downloaded or read."""
+
+
+class LocalAwsError(ProjectError):
+    """The AWS on this machine cannot be started or stopped."""

@@ -1,0 +1,50 @@
+"""Starts and stops the AWS on this machine, which is a program of its own (`--local`, `--stop_local_aws`)."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from manager.errors import LocalAwsError
+
+
+@dataclass(frozen=True)
+class LocalAws:
+    """The AWS on this machine: where it answers, and what runs its jobs."""
+
+    endpoint_url: str
+    executor: Literal["process", "docker"]
+
+
+def start(project_root: Path) -> LocalAws:
+    """Return the AWS that runs on this machine for this project, after starting it if none does.
+
+    Raises:
+        LocalAwsError: it cannot be started.
+    """
+    answer = json.loads(_ask("start", project_root))
+    return LocalAws(answer["endpoint_url"], answer["executor"])
+
+
+def stop(project_root: Path) -> str:
+    """Stop the AWS of this project on this machine, and what it runs; return what was done, in words.
+
+    Raises:
+        LocalAwsError: it cannot be stopped.
+    """
+    return _ask("stop", project_root).strip()
+
+
+def _ask(command: str, project_root: Path) -> str:
+    program = [sys.executable, "-m", "local_aws", command]
+    home = os.environ.get("LOCAL_AWS_HOME", str(project_root / ".local_aws"))
+    done = subprocess.run(
+        program, cwd=project_root, env=os.environ | {"LOCAL_AWS_HOME": home}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
+        raise LocalAwsError(f"the AWS on this machine does not {command}: {lines[-1]} (is `make setup` done?)")
+    return done.stdout

@@ -1,0 +1,165 @@
+"""Follows a training job: its log lines as CloudWatch has them, its status, its progress (`--monitor`)."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from manager import names
+from manager.aws import Aws, error_code
+from manager.console import Terminal
+from manager.errors import JobError
+
+POLL_SECONDS = 1.0
+# CloudWatch shows a line some seconds after it was written, so the last ones may come after the job's end.
+LAST_LINES_SECONDS = 1.0
+ENDED = ("Completed", "Failed", "Stopped")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the container's line of an epoch tells."""
+
+    epoch: int
+    epochs: int
+    seconds: float
+    """Duration of that epoch."""
+    metrics: str
+    """The line's metrics, as they stand there."""
+
+    @classmethod
+    def read(cls, line: str) -> "Progress | None":
+        """Return what a log line tells of progress; None: it is no epoch's line."""
+        match = re.search(r"\bepoch=(\d+) epochs=(\d+) seconds=([.\d]+) (.*)", line)
+        return cls(int(match[1]), int(match[2]), float(match[3]), match[4]) if match else None
+
+    def __str__(self) -> str:
+        left = (self.epochs - self.epoch) * self.seconds
+        return f"epoch {self.epoch} of {self.epochs}, at most {_duration(left)} left, {self.metrics}"
+
+
+@dataclass
+class LogReader:
+    """Reads what is new in the log streams of a training job; one stream per instance and attempt."""
+
+    aws: Aws
+    job: str
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    def new_lines(self) -> Iterator[str]:
+        """Yield the lines that came since the last call, in the order of each stream.
+
+        Raises:
+            AwsError: AWS refuses to tell.
+        """
+        logs = self.aws.client("logs")
+        with self.aws.explained(f"could not read the log of {self.job}"):
+            for stream in self._streams(logs):
+                yield from self._new_lines_of(logs, stream)
+
+    def _streams(self, logs: Any) -> list[str]:
+        pages = logs.get_paginator("describe_log_streams").paginate(
+            logGroupName=names.TRAINING_JOBS_LOG_GROUP, logStreamNamePrefix=f"{self.job}/"
+        )
+        try:
+            return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
+        except ClientError as error:
+            # The group comes into being with the account's first training job.
+            if error_code(error) == "ResourceNotFoundException":
+                return []
+            raise
+
+    def _new_lines_of(self, logs: Any, stream: str) -> Iterator[str]:
+        while True:
+            token = {"nextToken": self._tokens[stream]} if stream in self._tokens else {}
+            page = logs.get_log_events(
+                logGroupName=names.TRAINING_JOBS_LOG_GROUP, logStreamName=stream, startFromHead=True, **token
+            )
+            yield from (event["message"] for event in page["events"])
+            # At the end of a stream CloudWatch answers with the token that it was asked with.
+            if self._tokens.get(stream) == page["nextForwardToken"]:
+                return
+            self._tokens[stream] = page["nextForwardToken"]
+
+
+def describe_job(aws: Aws, job: str) -> Any:
+    """Return AWS's description of a training job.
+
+    Raises:
+        JobError: there is no such job.
+    """
+    with aws.explained(f"could not look at the training job {job}"):
+        try:
+            return aws.client("sagemaker").describe_training_job(TrainingJobName=job)
+        except ClientError as error:
+            if "not found" in str(error) or error_code(error) == "ResourceNotFound":
+                raise JobError(
+                    f"there is no training job {job!r}: `aws sagemaker list-training-jobs` lists them"
+                ) from None
+            raise
+
+
+def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> bool:
+    """Show a training job's log and status until it ends; Ctrl-C ends the showing, never the job.
+
+    Args:
+        aws: where the job runs.
+        job: its name.
+        terminal: where it is shown.
+        stop_hint: how to follow the job again and how to stop it, for somebody who pressed Ctrl-C.
+
+    Returns:
+        Whether the job was followed to its end.
+
+    Raises:
+        JobError: the job failed or was stopped; the error has the reason.
+    """
+    try:
+        description = _show_until_end(aws, job, terminal)
+    except KeyboardInterrupt:
+        terminal.plain(f"\n{job} goes on. {stop_hint}")
+        return False
+    status = description["TrainingJobStatus"]
+    if status == "Failed":
+        raise JobError(f"{job} failed: {description.get('FailureReason', 'SageMaker gives no reason')}")
+    if status == "Stopped":
+        raise JobError(f"{job} was stopped ({description['SecondaryStatus']}) before it was done")
+    terminal.done(f"{job} completed after {_ran(description)}")
+    return True
+
+
+def _show_until_end(aws: Aws, job: str, terminal: Terminal) -> Any:
+    reader, seen, progress = LogReader(aws, job), "", ""
+    with terminal.status() as set_status:
+        while True:
+            description = describe_job(aws, job)
+            ended = description["TrainingJobStatus"] in ENDED
+            if description["SecondaryStatus"] != seen:
+                seen = description["SecondaryStatus"]
+                terminal.heading(f"{datetime.now():%H:%M:%S} {seen}")
+            if ended:
+                time.sleep(LAST_LINES_SECONDS)
+            for line in reader.new_lines():
+                terminal.plain(line)
+                progress = str(Progress.read(line) or progress)
+            if ended:
+                return description
+            set_status(f"{seen} {progress}")
+            time.sleep(POLL_SECONDS)
+
+
+def _ran(description: Any) -> str:
+    seconds, billable = description.get("TrainingTimeInSeconds"), description.get("BillableTimeInSeconds")
+    if seconds is None:
+        return "an unknown time"
+    return _duration(seconds) + (f" ({billable:,} s billable)" if billable is not None else "")
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

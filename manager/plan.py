@@ -1,0 +1,153 @@
+"""Decide, then do: a plan is the list of calls that would change something, and one executor carries it out.
+
+The functions called `plan_...` are pure: they turn settings, and what was read from AWS, into a `Plan`. `execute`
+sends it; `describe` prints the same plan as commands of the `aws` command line.
+"""
+
+import itertools
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from botocore import xform_name
+from botocore.client import BaseClient
+from botocore.validate import ParamValidator
+
+from manager.aws import Aws
+from manager.console import Terminal
+from manager.errors import AwsError
+
+PARALLEL_CALLS = 16
+
+
+@dataclass(frozen=True)
+class ApiCall:
+    """One call that changes something on AWS.
+
+    A parameter that is a `Path` stands for the content of that file: it is opened when the call is sent.
+    """
+
+    service: str
+    """boto3's name of the service, such as `s3`."""
+    operation: str
+    """boto3's name of the operation, such as `create_bucket`."""
+    parameters: Mapping[str, Any]
+    message: str
+    """What the call does, in words that follow "could not": `create the bucket x`."""
+    group: str = ""
+    """Neighbors in one group need no order: they are sent together and shown as one, under the group's name."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Calls in the order in which they are to be sent, and what was found to be as planned already."""
+
+    calls: tuple[ApiCall, ...] = ()
+    unchanged: tuple[str, ...] = field(default=())
+    """What needs no call, in words: `bucket x`."""
+
+    def __add__(self, other: "Plan") -> "Plan":
+        return Plan(self.calls + other.calls, self.unchanged + other.unchanged)
+
+
+Executor = Callable[[Plan, Aws, Terminal], None]
+
+
+def execute(plan: Plan, aws: Aws, terminal: Terminal) -> None:
+    """Validate every call of the plan, then send them in order.
+
+    Raises:
+        AwsError: a call is no valid request (nothing was sent), or AWS refused one (the calls before it stand; a
+            plan made anew has only what is missing).
+    """
+    for call in plan.calls:
+        _validate(call, aws)
+    for thing in plan.unchanged:
+        terminal.unchanged(thing)
+    for group, calls in _groups(plan.calls):
+        if group:
+            _send_together(group, calls, aws, terminal)
+        else:
+            for call in calls:
+                with aws.explained(f"could not {call.message}"):
+                    _send(call, aws)
+                terminal.done(call.message)
+
+
+def describe(plan: Plan, aws: Aws, terminal: Terminal) -> None:
+    """Validate every call of the plan, then print them as commands of the `aws` command line; send nothing.
+
+    Raises:
+        AwsError: a call is no valid request.
+    """
+    for call in plan.calls:
+        _validate(call, aws)
+    for thing in plan.unchanged:
+        terminal.unchanged(thing)
+    for group, calls in _groups(plan.calls):
+        shown = calls[:1] if group else calls
+        for call in shown:
+            terminal.plain(f"# {call.message}\n{to_command(call)}")
+        if len(calls) > len(shown):
+            terminal.plain(f"# {group}: {len(calls) - len(shown):,} more like this one")
+
+
+def to_command(call: ApiCall) -> str:
+    """Return the command of the `aws` command line that makes the same call."""
+    words = [
+        "aws",
+        "s3api" if call.service == "s3" else call.service,
+        xform_name(call.operation, "-").replace("_", "-"),
+    ]
+    for name, value in call.parameters.items():
+        option = "--" + xform_name(name, "-")
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            words += [option, value if isinstance(value, str) else _argument(value)]
+    return shlex.join(words)
+
+
+def _argument(value: Any) -> str:
+    return str(value) if isinstance(value, int | float | Path) else json.dumps(value)
+
+
+def _groups(calls: Sequence[ApiCall]) -> Iterator[tuple[str, list[ApiCall]]]:
+    for group, members in itertools.groupby(calls, key=lambda call: call.group):
+        yield group, list(members)
+
+
+def _validate(call: ApiCall, aws: Aws) -> None:
+    client = aws.client(call.service)
+    operation = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[call.operation])
+    parameters = {name: b"" if isinstance(value, Path) else value for name, value in call.parameters.items()}
+    report = ParamValidator().validate(parameters, operation.input_shape)
+    if report.has_errors():
+        raise AwsError(f"nothing was sent: cannot {call.message}: {' '.join(report.generate_report().split())}")
+
+
+def _send(call: ApiCall, aws: Aws) -> None:
+    client: BaseClient = aws.client(call.service)
+    files = {name: value.open("rb") for name, value in call.parameters.items() if isinstance(value, Path)}
+    try:
+        getattr(client, call.operation)(**{**call.parameters, **files})
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _send_together(group: str, calls: Sequence[ApiCall], aws: Aws, terminal: Terminal) -> None:
+    with ThreadPoolExecutor(PARALLEL_CALLS) as pool, terminal.progress(group, len(calls)) as advance:
+        futures = {pool.submit(_send, call, aws): call for call in calls}
+        try:
+            for future in as_completed(futures):
+                with aws.explained(f"could not {futures[future].message}"):
+                    future.result()
+                advance(1)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    terminal.done(f"{group} ({len(calls):,})")

@@ -1,0 +1,107 @@
+"""The IAM role that SageMaker assumes to run the project's jobs (part of `--init_s3_buckets`)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from container.modeling.settings import Settings
+from manager import names, template
+from manager.aws import Aws, error_code
+from manager.errors import AwsError
+from manager.plan import ApiCall, Plan
+
+POLICIES = Path(__file__).parent / "policies"
+POLICY_NAME = "training"
+
+
+@dataclass(frozen=True)
+class RoleState:
+    """What was read of a role: its trust policy, its inline policy (None: there is none) and its tags."""
+
+    trust: Any
+    policy: Any
+    tags: Mapping[str, str]
+
+
+def read_role(aws: Aws, role: str) -> RoleState | None:
+    """Ask AWS what a role is now; None: it does not exist.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    iam = aws.client("iam")
+    with aws.explained(f"could not look at the role {role}"):
+        try:
+            found = iam.get_role(RoleName=role)["Role"]
+        except ClientError as error:
+            if error_code(error) == "NoSuchEntity":
+                return None
+            raise
+        try:
+            policy = iam.get_role_policy(RoleName=role, PolicyName=POLICY_NAME)["PolicyDocument"]
+        except ClientError as error:
+            if error_code(error) != "NoSuchEntity":
+                raise
+            policy = None
+        tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
+        return RoleState(found["AssumeRolePolicyDocument"], policy, tags)
+
+
+def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -> Plan:
+    """Plan what makes the role exist with exactly the trust and the permissions that the jobs need.
+
+    Raises:
+        AwsError: a role of that name exists that is not the project's.
+    """
+    role = names.role(settings)
+    trust, policy = trust_policy(place), execution_policy(settings, place)
+    put_policy = ApiCall(
+        "iam",
+        "put_role_policy",
+        {"RoleName": role, "PolicyName": POLICY_NAME, "PolicyDocument": json.dumps(policy)},
+        f"let the role {role} read the images, write the results and the logs",
+    )
+    if state is None:
+        tags = [{"Key": key, "Value": value} for key, value in names.tags(settings).items()]
+        create = {"RoleName": role, "AssumeRolePolicyDocument": json.dumps(trust), "Tags": tags}
+        return Plan((ApiCall("iam", "create_role", create, f"create the role {role}"), put_policy))
+    if names.tags(settings).items() - state.tags.items():
+        raise AwsError(
+            f"the role {role} exists but does not carry this project's tags, so it is somebody else's: choose "
+            "another PROJECT_NAME in config.py, or delete the role if nobody needs it"
+        )
+    calls = []
+    if state.trust != trust:
+        document = {"RoleName": role, "PolicyDocument": json.dumps(trust)}
+        calls.append(
+            ApiCall("iam", "update_assume_role_policy", document, f"let only SageMaker assume the role {role}")
+        )
+    if state.policy != policy:
+        calls.append(put_policy)
+    return Plan(tuple(calls), () if calls else (f"role {role}",))
+
+
+def trust_policy(place: names.Place) -> Any:
+    """Return who may assume the role: SageMaker, for jobs of this account."""
+    return _render("trust.json", {"ACCOUNT": place.account, "REGION": place.region, "PARTITION": place.partition})
+
+
+def execution_policy(settings: Settings, place: names.Place) -> Any:
+    """Return what the role may do: exactly what a training job needs, on exactly the project's resources."""
+    values = {
+        "ACCOUNT": place.account,
+        "REGION": place.region,
+        "PARTITION": place.partition,
+        "DATA_BUCKET": names.data_bucket(settings),
+        "OUTPUT_BUCKET": names.output_bucket(settings),
+        "REPOSITORY_ARN": names.repository_arn(settings, place),
+    }
+    return _render("execution.json", values)
+
+
+def _render(file: str, values: Mapping[str, str]) -> Any:
+    return template.render(template.read(POLICIES / file), values, f"policies/{file}")
