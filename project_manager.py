@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from manager.console import Terminal
     from manager.session import Session
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -104,7 +105,7 @@ def _session(arguments: argparse.Namespace, terminal: "Terminal") -> "Session":
         aws=aws.connect_local(settings, target.endpoint_url) if target else aws.connect(settings),
         terminal=terminal,
         executor=plan.describe if arguments.dry_run else plan.execute,
-        image_format="directory" if target and target.executor == "process" else "docker",
+        flavor=target.flavor if target else settings.training_image.flavor,
         project_root=PROJECT_ROOT,
         command=shlex.join(words),
     )

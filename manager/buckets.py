@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from container.dataset.record import RECORD, SETS, Split
 from container.errors import DataError
 from container.modeling.settings import Settings
 from manager import names, template
@@ -17,7 +18,6 @@ from manager.errors import AwsError
 from manager.plan import ApiCall, Plan
 
 POLICY_TEMPLATE = Path(__file__).parent / "policies" / "bucket.json"
-SPLIT_RECORD = "split.json"
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,14 @@ class Aspect:
     get: str
     put: str
     parameter: str
-    """Name of the parameter of both the `put` call and, if `answer` is empty, the `get` call's response."""
+    """Name of the value in the `put` call and in the answer of the `get` call."""
     value: Any
-    answer: str = ""
+    bare: bool = False
+    """Whether the answer has the value's fields themselves, not under the parameter's name."""
 
     def read(self, response: Mapping[str, Any]) -> Any:
         """Return the property's present value, in the form of `value`."""
-        present = response.get(self.answer or self.parameter)
+        present = response if self.bare else response.get(self.parameter)
         return json.loads(present) if self.parameter == "Policy" and present else present
 
     @property
@@ -74,7 +75,7 @@ def aspects(settings: Settings, bucket: str, place: names.Place) -> tuple[Aspect
             encryption,
         ),
         Aspect("refuse requests without TLS", "get_bucket_policy", "put_bucket_policy", "Policy", policy),
-        Aspect("tag it", "get_bucket_tagging", "put_bucket_tagging", "Tagging", {"TagSet": tag_set}),
+        Aspect("tag it", "get_bucket_tagging", "put_bucket_tagging", "Tagging", {"TagSet": tag_set}, bare=True),
     )
 
 
@@ -131,15 +132,14 @@ def local_files(settings: Settings, project_root: Path) -> dict[str, Path]:
         DataError: the images were not split yet.
     """
     directory = project_root / settings.data.sets_path
-    if not (directory / SPLIT_RECORD).is_file():
-        raise DataError(f"{directory} holds no {SPLIT_RECORD}: split the images first by `python data_handler.py`")
+    Split.read(directory)
     files = {
         path.relative_to(directory).as_posix(): path
-        for channel in names.CHANNELS
+        for channel in SETS
         for path in sorted((directory / channel).rglob("*"))
         if path.is_file()
     }
-    return files | {SPLIT_RECORD: directory / SPLIT_RECORD}
+    return files | {RECORD: directory / RECORD}
 
 
 def remote_objects(aws: Aws, bucket: str) -> dict[str, tuple[int, str]]:
@@ -148,7 +148,7 @@ def remote_objects(aws: Aws, bucket: str) -> dict[str, tuple[int, str]]:
     pages = aws.client("s3").get_paginator("list_objects_v2")
     with aws.explained(f"could not list the bucket {bucket}"):
         try:
-            for prefix in (*(f"{channel}/" for channel in names.CHANNELS), SPLIT_RECORD):
+            for prefix in (*(f"{channel}/" for channel in SETS), RECORD):
                 for page in pages.paginate(Bucket=bucket, Prefix=prefix):
                     for item in page.get("Contents", []):
                         objects[item["Key"]] = (item["Size"], item["ETag"].strip('"'))

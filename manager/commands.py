@@ -1,9 +1,7 @@
 """One function per flag of `project_manager.py`: what is read, what is planned from it, what is shown."""
 
-from collections.abc import Callable
-
 from manager import buckets, image, monitoring, names, results, role, training
-from manager.errors import ImageError
+from manager.docker_engine import Engine
 from manager.plan import Plan
 from manager.session import Session
 
@@ -34,14 +32,22 @@ def build_and_push_docker_image(session: Session) -> image.Image:
         ProjectError: the image cannot be built, or AWS refuses.
     """
     settings, container = session.settings, session.project_root / "container"
-    push = _PUSH[session.image_format]
     session.terminal.heading("Training image")
-    exists = image.repository_exists(session.aws, settings)
-    tag = image.content_tag(container)
-    session.carry_out(image.plan_repository(settings, exists))
-    push(session, tag)
-    uri = names.repository_uri(settings, session.aws.place)
-    return image.find(session.aws, settings, tag) or image.Image(uri, tag)
+    session.carry_out(image.plan_repository(settings, bool(image.repository_uri(session.aws, settings))))
+    # Where nothing was done but shown, the repository is not there.
+    uri = image.repository_uri(session.aws, settings) or names.repository_uri(settings, session.aws.place)
+    tag = image.content_tag(container, session.flavor)
+    if session.flavor == "directory":
+        planned, plan = image.Image(uri, tag), image.plan_directory_image(settings, container, tag)
+    else:
+        engine = Engine.connect()
+        base = engine.base_digest(settings.training_image.base_image)
+        planned = image.Image(uri, f"{tag}-{base.removeprefix('sha256:')[:12]}")
+        plan = image.plan_docker_image(settings, engine, container, session.flavor, planned, session.aws)
+    if image.find(session.aws, settings, planned.tag):
+        plan = Plan(unchanged=(f"image {planned.repository_uri}:{planned.tag}",))
+    session.carry_out(plan)
+    return image.find(session.aws, settings, planned.tag) or planned
 
 
 def launch_training(session: Session, pushed: image.Image | None) -> str:
@@ -55,7 +61,7 @@ def launch_training(session: Session, pushed: image.Image | None) -> str:
         ProjectError: there is no image of the present code, the template is wrong, or AWS refuses.
     """
     settings, root = session.settings, session.project_root
-    pushed = pushed or image.pushed(session.aws, settings, root / "container")
+    pushed = pushed or image.pushed(session.aws, settings, root / "container", session.flavor)
     job = training.new_job_name(settings)
     session.terminal.heading(f"Training job {job}")
     request = training.render_request(settings, session.aws.place, pushed.uri, job, root / training.TEMPLATE)
@@ -103,16 +109,3 @@ def last_job(session: Session) -> str:
         ProjectError: there is none, or AWS refuses.
     """
     return training.last_job(session.aws, session.settings)
-
-
-def _push_directory(session: Session, tag: str) -> None:
-    container = session.project_root / "container"
-    present = image.find(session.aws, session.settings, tag)
-    session.carry_out(image.plan_directory_image(session.settings, container, present))
-
-
-def _push_docker(session: Session, tag: str) -> None:
-    raise ImageError("not yet")
-
-
-_PUSH: dict[str, Callable[[Session, str], None]] = {"directory": _push_directory, "docker": _push_docker}

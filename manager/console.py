@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -51,6 +60,20 @@ class Terminal:
         with Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal) as bars:
             task = bars.add_task(escape(title), total=total)
             yield lambda pieces: bars.advance(task, pieces)
+
+    @contextlib.contextmanager
+    def byte_bars(self) -> Iterator[Callable[[str, int, int], None]]:
+        """Show a bar for each of several transfers; yields the function that takes a title, bytes done and bytes."""
+        columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(title: str, done: int, total: int) -> None:
+                if title not in tasks:
+                    tasks[title] = bars.add_task(escape(title), total=total)
+                bars.update(tasks[title], completed=done, total=total or None)
+
+            yield show
 
     @contextlib.contextmanager
     def status(self) -> Iterator[Callable[[str], None]]:

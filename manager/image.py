@@ -1,21 +1,29 @@
-"""The training image: what it is made of, its repository, and how it gets there (`--build_and_push_docker_image`)."""
+"""The training image: what it is made of, its repository, and how it gets there (`--build_and_push_docker_image`).
+
+Its tag is `FLAVOR-CONTENT-BASE`: a hash of what goes into it, and the beginning of its base image's digest. The same
+code has the same tag, and a tag, being immutable, always the same content. Settings are no part of it.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator
+import subprocess
+import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from botocore.exceptions import ClientError
 
 from container.modeling.settings import Settings
 from manager import names
 from manager.aws import Aws, error_code
+from manager.docker_engine import PLATFORM, Engine, context_files, registry_login
 from manager.errors import ImageError
-from manager.plan import ApiCall, Plan
+from manager.plan import ApiCall, DockerCall, Plan
 
-# The container gets its settings as hyperparameters: a changed setting needs no new image.
-NO_PART = ("modeling/config*.py", "**/__pycache__/**", "**/.*")
+Flavor = Literal["gpu", "cpu", "directory"]
+"""A Docker image with or without the CUDA libraries, or a directory on the machine of the AWS that runs it."""
 
 
 @dataclass(frozen=True)
@@ -33,49 +41,50 @@ class Image:
         return f"{self.repository_uri}@{self.digest}" if self.digest else f"{self.repository_uri}:{self.tag}"
 
 
-def files(container: Path) -> Iterator[Path]:
-    """Yield the files that the image is made of, in a fixed order."""
-    left_out = {path for pattern in NO_PART for path in container.glob(pattern)}
-    for path in sorted(container.rglob("*")):
-        if path.is_file() and path not in left_out and "__pycache__" not in path.parts:
-            yield path
-
-
-def content_tag(container: Path) -> str:
-    """Return a tag that is the same for the same code: a hash of the image's files, their names and modes."""
+def content_tag(container: Path, flavor: Flavor) -> str:
+    """Return the beginning of the image's tag that the same code always has."""
     digest = hashlib.sha256()
-    for path in files(container):
+    for path in context_files(container):
         content = path.read_bytes()
         mode = "x" if path.stat().st_mode & 0o100 else "-"
         digest.update(f"{path.relative_to(container).as_posix()}\0{mode}\0{len(content)}\0".encode())
         digest.update(content)
-    return f"code-{digest.hexdigest()[:16]}"
+    return f"{flavor}-{digest.hexdigest()[:16]}"
 
 
 def find(aws: Aws, settings: Settings, tag: str) -> Image | None:
-    """Return the pushed image that has a tag; None: there is none.
+    """Return the image, of those whose tags begin with `tag`, that was pushed last; None: there is none.
 
     Raises:
         AwsError: AWS refuses to tell.
     """
+    uri = repository_uri(aws, settings)
+    if not uri:
+        return None
     repository = names.repository(settings)
     with aws.explained(f"could not look into the repository {repository}"):
-        try:
-            found = aws.client("ecr").describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
-        except ClientError as error:
-            if error_code(error) in ("RepositoryNotFoundException", "ImageNotFoundException"):
-                return None
-            raise
-    return Image(names.repository_uri(settings, aws.place), tag, found["imageDetails"][0]["imageDigest"])
+        pages = (
+            aws.client("ecr")
+            .get_paginator("describe_images")
+            .paginate(repositoryName=repository, filter={"tagStatus": "TAGGED"})
+        )
+        found = [
+            (image["imagePushedAt"], known, image["imageDigest"])
+            for page in pages
+            for image in page["imageDetails"]
+            for known in image["imageTags"]
+            if known.startswith(tag)
+        ]
+    return Image(uri, *max(found)[1:]) if found else None
 
 
-def pushed(aws: Aws, settings: Settings, container: Path) -> Image:
+def pushed(aws: Aws, settings: Settings, container: Path, flavor: Flavor) -> Image:
     """Return the pushed image of the present code.
 
     Raises:
         ImageError: it was not pushed yet.
     """
-    image = find(aws, settings, content_tag(container))
+    image = find(aws, settings, content_tag(container, flavor))
     if image is None:
         raise ImageError(
             f"the repository {names.repository(settings)} has no image of the present code: build and push it first "
@@ -84,8 +93,8 @@ def pushed(aws: Aws, settings: Settings, container: Path) -> Image:
     return image
 
 
-def repository_exists(aws: Aws, settings: Settings) -> bool:
-    """Ask whether the project's repository exists.
+def repository_uri(aws: Aws, settings: Settings) -> str:
+    """Return the project's repository as the names of its images begin; empty: it does not exist.
 
     Raises:
         AwsError: AWS refuses to tell.
@@ -93,12 +102,12 @@ def repository_exists(aws: Aws, settings: Settings) -> bool:
     repository = names.repository(settings)
     with aws.explained(f"could not look for the repository {repository}"):
         try:
-            aws.client("ecr").describe_repositories(repositoryNames=[repository])
+            found = aws.client("ecr").describe_repositories(repositoryNames=[repository])
         except ClientError as error:
             if error_code(error) == "RepositoryNotFoundException":
-                return False
+                return ""
             raise
-    return True
+    return str(found["repositories"][0]["repositoryUri"])
 
 
 def plan_repository(settings: Settings, exists: bool) -> Plan:
@@ -116,15 +125,12 @@ def plan_repository(settings: Settings, exists: bool) -> Plan:
     return Plan((ApiCall("ecr", "create_repository", request, f"create the repository {repository}"),))
 
 
-def plan_directory_image(settings: Settings, container: Path, present: Image | None) -> Plan:
+def plan_directory_image(settings: Settings, container: Path, tag: str) -> Plan:
     """Plan the push of the container's folder as an image that is a directory.
 
     Such an image has no layers: its manifest names the directory, and an AWS on the same machine takes a snapshot of
     it. It runs as a process, so that no Docker engine is needed.
     """
-    tag = content_tag(container)
-    if present is not None:
-        return Plan(unchanged=(f"image {present.repository_uri}:{tag}",))
     empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}"}
     manifest = {
         "schemaVersion": 2,
@@ -140,3 +146,51 @@ def plan_directory_image(settings: Settings, container: Path, present: Image | N
         "imageTag": tag,
     }
     return Plan((ApiCall("ecr", "put_image", request, f"push the image {names.repository(settings)}:{tag}"),))
+
+
+def plan_docker_image(
+    settings: Settings, engine: Engine, container: Path, flavor: Flavor, image: Image, aws: Aws
+) -> Plan:
+    """Plan the build of the container's folder as a Docker image, and its push to the project's repository."""
+    name = f"{image.repository_uri}:{image.tag}"
+    arguments = {
+        "BASE_IMAGE": settings.training_image.base_image,
+        "FLAVOR": flavor,
+        "VERSION": _version(container.parent),
+        "REVISION": _revision(container.parent),
+    }
+    options = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
+    return Plan(
+        (
+            DockerCall(
+                ("docker", "build", "--platform", PLATFORM, *options, "--tag", name, str(container)),
+                f"build the image {name}",
+                partial(engine.build, container, name, arguments),
+            ),
+            DockerCall(
+                ("docker", "push", name),
+                f"push the image {name}",
+                partial(engine.push, image.repository_uri, image.tag, partial(registry_login, aws)),
+            ),
+        )
+    )
+
+
+def _version(project_root: Path) -> str:
+    with (project_root / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def _revision(project_root: Path) -> str:
+    """Return git's name of the present state of the code, or `unknown` outside a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=project_root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from manager.errors import LocalAwsError
+from manager.image import Flavor
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class LocalAws:
 
     endpoint_url: str
     executor: Literal["process", "docker"]
+
+    @property
+    def flavor(self) -> Flavor:
+        """The kind of image that it runs."""
+        return "cpu" if self.executor == "docker" else "directory"
 
 
 def start(project_root: Path) -> LocalAws:
@@ -42,7 +48,12 @@ def _ask(command: str, project_root: Path) -> str:
     program = [sys.executable, "-m", "local_aws", command]
     home = os.environ.get("LOCAL_AWS_HOME", str(project_root / ".local_aws"))
     done = subprocess.run(
-        program, cwd=project_root, env=os.environ | {"LOCAL_AWS_HOME": home}, capture_output=True, text=True, check=False
+        program,
+        cwd=project_root,
+        env=os.environ | {"LOCAL_AWS_HOME": home},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]

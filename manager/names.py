@@ -6,7 +6,6 @@ from datetime import datetime
 
 from container.modeling.settings import Settings
 
-CHANNELS = ("training", "validation", "evaluation")
 TRAINING_JOBS_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 

@@ -43,10 +43,21 @@ class ApiCall:
 
 
 @dataclass(frozen=True)
+class DockerCall:
+    """One thing that the Docker engine of this machine is to do."""
+
+    command: tuple[str, ...]
+    """The command of the `docker` command line that does the same."""
+    message: str
+    """What the call does, in words: `build the image x`."""
+    action: Callable[[Terminal], None]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Calls in the order in which they are to be sent, and what was found to be as planned already."""
 
-    calls: tuple[ApiCall, ...] = ()
+    calls: tuple[ApiCall | DockerCall, ...] = ()
     unchanged: tuple[str, ...] = field(default=())
     """What needs no call, in words: `bucket x`."""
 
@@ -64,17 +75,13 @@ def execute(plan: Plan, aws: Aws, terminal: Terminal) -> None:
         AwsError: a call is no valid request (nothing was sent), or AWS refused one (the calls before it stand; a
             plan made anew has only what is missing).
     """
-    for call in plan.calls:
-        _validate(call, aws)
-    for thing in plan.unchanged:
-        terminal.unchanged(thing)
+    _begin(plan, aws, terminal)
     for group, calls in _groups(plan.calls):
         if group:
             _send_together(group, calls, aws, terminal)
         else:
             for call in calls:
-                with aws.explained(f"could not {call.message}"):
-                    _send(call, aws)
+                _do(call, aws, terminal)
                 terminal.done(call.message)
 
 
@@ -84,10 +91,7 @@ def describe(plan: Plan, aws: Aws, terminal: Terminal) -> None:
     Raises:
         AwsError: a call is no valid request.
     """
-    for call in plan.calls:
-        _validate(call, aws)
-    for thing in plan.unchanged:
-        terminal.unchanged(thing)
+    _begin(plan, aws, terminal)
     for group, calls in _groups(plan.calls):
         shown = calls[:1] if group else calls
         for call in shown:
@@ -96,8 +100,10 @@ def describe(plan: Plan, aws: Aws, terminal: Terminal) -> None:
             terminal.plain(f"# {group}: {len(calls) - len(shown):,} more like this one")
 
 
-def to_command(call: ApiCall) -> str:
-    """Return the command of the `aws` command line that makes the same call."""
+def to_command(call: ApiCall | DockerCall) -> str:
+    """Return the command of the `aws` or the `docker` command line that does the same."""
+    if isinstance(call, DockerCall):
+        return shlex.join(call.command)
     words = [
         "aws",
         "s3api" if call.service == "s3" else call.service,
@@ -116,9 +122,25 @@ def _argument(value: Any) -> str:
     return str(value) if isinstance(value, int | float | Path) else json.dumps(value)
 
 
-def _groups(calls: Sequence[ApiCall]) -> Iterator[tuple[str, list[ApiCall]]]:
-    for group, members in itertools.groupby(calls, key=lambda call: call.group):
+def _begin(plan: Plan, aws: Aws, terminal: Terminal) -> None:
+    for call in plan.calls:
+        if isinstance(call, ApiCall):
+            _validate(call, aws)
+    for thing in plan.unchanged:
+        terminal.unchanged(thing)
+
+
+def _groups(calls: Sequence[ApiCall | DockerCall]) -> Iterator[tuple[str, list[Any]]]:
+    for group, members in itertools.groupby(calls, key=lambda call: getattr(call, "group", "")):
         yield group, list(members)
+
+
+def _do(call: ApiCall | DockerCall, aws: Aws, terminal: Terminal) -> None:
+    if isinstance(call, DockerCall):
+        call.action(terminal)
+        return
+    with aws.explained(f"could not {call.message}"):
+        _send(call, aws)
 
 
 def _validate(call: ApiCall, aws: Aws) -> None:

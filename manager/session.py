@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from container.modeling.settings import Settings
 from manager.aws import Aws
 from manager.console import Terminal
+from manager.image import Flavor
 from manager.plan import Executor, Plan
 
 
@@ -18,8 +18,8 @@ class Session:
     aws: Aws
     terminal: Terminal
     executor: Executor
-    image_format: Literal["docker", "directory"]
-    """What an image is to the account: layers in a registry, or a directory on the same machine."""
+    flavor: Flavor
+    """The kind of image that the account runs."""
     project_root: Path
     command: str
     """How this command line was called, up to its actions, for the commands that it suggests."""

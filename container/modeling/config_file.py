@@ -40,8 +40,9 @@ def _load_python(config_file: Path) -> Settings:
         names = runpy.run_path(str(config_file))
     except ValidationError as error:
         raise SettingsError(f"{config_file}: {_explain_section(error)}") from None
-    except Exception as error:
-        raise SettingsError(f"{config_file} cannot be run: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"{config_file} cannot be run: {type(error).__name__}: {reason}") from error
     values: dict[str, Any] = {}
     for name, value in names.items():
         if not name.isupper() or name.startswith("_"):
@@ -60,7 +61,8 @@ def _load_yaml(config_file: Path) -> dict[str, str]:
     import yaml
 
     try:
-        content = yaml.safe_load(config_file.read_text(encoding="utf-8")) or {}
+        # Every scalar stays the text it is written as: what it means is its setting's to say.
+        content = yaml.load(config_file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{config_file} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -66,7 +66,7 @@ def parse(name: str, field: FieldInfo, text: str) -> Any:
             return adapter.validate_json(text)
         return adapter.validate_strings(text)
     except ValidationError as error:
-        raise SettingsError(f"{name}={text}: {_rule(error.errors()[0], field)}") from None
+        raise SettingsError(f"{name}={' '.join(text.split())}: {_rule(error.errors()[0], field)}") from None
 
 
 def hyperparameters(settings: ContainerSettings) -> dict[str, str]:

@@ -127,6 +127,15 @@ class Aws(Section):
     """Named profile of the AWS command line; empty: its default, or the credentials in the environment."""
 
 
+class TrainingImage(Section):
+    """The Docker image that SageMaker trains in."""
+
+    flavor: Literal["gpu", "cpu"] = "gpu"
+    """`gpu`: TensorFlow with the CUDA libraries. `cpu`: without, for instance types that have no GPU."""
+    base_image: str = Field("python:3.11-slim-bookworm", pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]*$")
+    """What the image is built on: Debian or Ubuntu with Python 3.11 to 3.13."""
+
+
 class TrainingJob(Section):
     """The machine that SageMaker trains on."""
 
@@ -165,6 +174,7 @@ class Settings(ContainerSettings):
     """Names the training jobs: `<ALGORITHM_NAME>-YYYY-mm-dd-HH-MM-SS`."""
     data: Data = Data()
     aws: Aws = Aws()
+    training_image: TrainingImage = TrainingImage()
     training_job: TrainingJob = TrainingJob()
 
     def container_settings(self) -> ContainerSettings:
