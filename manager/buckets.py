@@ -35,8 +35,9 @@ class Aspect:
 
     def read(self, response: Mapping[str, Any]) -> Any:
         """Return the property's present value, in the form of `value`."""
-        present = response if self.bare else response.get(self.parameter)
-        return json.loads(present) if self.parameter == "Policy" and present else present
+        if self.parameter == "Policy":
+            return json.loads(response["Policy"])
+        return response if self.bare else response.get(self.parameter)
 
     @property
     def sent(self) -> Any:

@@ -26,8 +26,8 @@ from rich.text import Text
 class Terminal:
     """Where a person reads along. All texts are data: nothing in them is taken as markup."""
 
-    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-    err: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True, stderr=True))
+    out: Console = field(default_factory=lambda: Console(highlight=False, emoji=False, soft_wrap=True))
+    err: Console = field(default_factory=lambda: Console(highlight=False, emoji=False, soft_wrap=True, stderr=True))
 
     def plain(self, text: str) -> None:
         """Print text as it is."""

@@ -39,12 +39,14 @@ def override(settings: M, assignments: Mapping[str, str]) -> M:
         if name.startswith(("_", "sagemaker_")):
             continue
         if name not in fields:
-            raise SettingsError(f"there is no setting {name!r}{did_you_mean(name, list(fields))}")
-        *sections, last = name.split(".")
-        section = values
-        for part in sections:
-            section = section[part]
-        section[last] = parse(name, fields[name], text)
+            members = [field for field in fields if field.startswith(f"{name}.")]
+            hint = f": it is a group; name one of {', '.join(members)}" if members else did_you_mean(name, list(fields))
+            raise SettingsError(f"there is no setting {name!r}{hint}")
+        *groups, last = name.split(".")
+        group = values
+        for part in groups:
+            group = group[part]
+        group[last] = parse(name, fields[name], text)
     return validated(type(settings), values)
 
 
@@ -192,4 +194,8 @@ def _rule(error: ErrorDetails, field: FieldInfo | None = None) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if field is None or error["type"] == "value_error":
         return message
+    if error["type"] == "literal_error":
+        return f"must be {describe_type(field)}"
+    if error["type"] == "string_pattern_mismatch":
+        return f"does not look like what it means: {description(field)}"
     return f"{message[:1].lower()}{message[1:]} (it is {describe_type(field)})"

@@ -1,0 +1,80 @@
+"""Replaces a folder as a whole: written beside, then renamed.
+
+At any moment there is the old folder or the new one, but for the instant between two renames; a process that dies
+there leaves the old one under another name, and the next call puts it back.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from container.errors import DataError
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep other processes that call this for the same folder waiting; clear away what a dead one left behind.
+
+    `folder` need not exist. `on_wait` is called before waiting.
+
+    Raises:
+        DataError: instead of any OSError, here or in the block.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.parent, on_wait):
+            _recover(folder)
+            yield
+    except OSError as error:
+        where = f" ({error.filename!r})" if error.filename else ""
+        raise DataError(f"{folder} cannot be written: {error.strerror or error}{where}") from error
+
+
+@contextlib.contextmanager
+def replacement(folder: Path) -> Iterator[Path]:
+    """Yield a new, empty folder that takes the place of `folder` when the block ends, and vanishes if it raises.
+
+    To be called within `exclusive`.
+    """
+    new, old = _beside(folder)
+    try:
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        _recover(folder)
+
+
+def _recover(folder: Path) -> None:
+    new, old = _beside(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for leftover in (new, old):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    return folder.with_name(f".{folder.name}.being-written"), folder.with_name(f".{folder.name}.being-replaced")
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    # The lock is on the folder itself: it leaves no file behind, and the system drops it when the process dies.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            pass  # Some network file systems lock no folders: two runs at once are then the user's to avoid.
+        yield
+    finally:
+        os.close(descriptor)

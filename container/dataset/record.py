@@ -1,0 +1,91 @@
+"""What split.json beside the sets says: which images were split how."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from container.dataset.index import LeftOut
+from container.errors import DataError
+
+SETS = ("training", "validation", "evaluation")
+RECORD = "split.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Fractions(_Record):
+    """The share of each class that goes into each set; they add up to 1."""
+
+    training: float
+    validation: float
+    evaluation: float
+
+
+class ClassCounts(_Record):
+    """How many images of a class each set holds."""
+
+    name: str
+    training: int
+    validation: int
+    evaluation: int
+
+    @property
+    def total(self) -> int:
+        """Images of this class in all sets."""
+        return self.training + self.validation + self.evaluation
+
+    def by_set(self) -> tuple[tuple[str, int], ...]:
+        """Return each set's name and count."""
+        return ("training", self.training), ("validation", self.validation), ("evaluation", self.evaluation)
+
+
+class Split(_Record):
+    """A split that was carried out."""
+
+    version: Literal[1] = 1
+    directory: str
+    """Folder of the originals: relative to the project where it lies inside, else absolute."""
+    seed: int
+    fractions: Fractions
+    fingerprint: str
+    """SHA-256 of the images' names, sizes and times of change: it tells whether anything is new, without reading all
+    of every image. The same images copied elsewhere may have another."""
+    linked: int
+    """Images in the sets that are hard links to the originals."""
+    copied: int
+    """Images in the sets that are copies, since the file system could not link them."""
+    classes: tuple[ClassCounts, ...]
+    """In the order of the class folders' names, by code point."""
+    left_out: LeftOut
+    """What lies in `directory` besides its images; unprintable characters of file names are escaped."""
+
+    @property
+    def total(self) -> int:
+        """Images in all sets."""
+        return sum(counts.total for counts in self.classes)
+
+    @classmethod
+    def read(cls, sets: Path) -> Self:
+        """Return the record of the split in a folder of sets.
+
+        Raises:
+            DataError: there is none, or it cannot be read.
+        """
+        path = sets / RECORD
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise DataError(f"{sets} holds no split ({RECORD} is missing): run python data_handler.py") from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+            raise DataError(f"{path} cannot be understood ({what}): remove {sets} and split again") from None
+
+    def write(self, sets: Path) -> None:
+        """Write the record into a folder of sets."""
+        (sets / RECORD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")

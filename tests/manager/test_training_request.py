@@ -1,0 +1,55 @@
+"""The rendered CreateTrainingJob request: typed, complete, and open for a user's own fields."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from container.modeling.config_file import load_settings
+from manager import names, training
+from manager.errors import TemplateError
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / training.TEMPLATE
+PLACE = names.Place("123456789012", "eu-central-1")
+IMAGE = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/p@sha256:{'0' * 64}"
+
+
+def render(template_file: Path = TEMPLATE, **assignments: str) -> Any:
+    settings = load_settings(assignments={name.replace("__", "."): text for name, text in assignments.items()})
+    job = names.training_job(settings, datetime(2030, 1, 2, 3, 4, 5))
+    return training.render_request(settings, PLACE, IMAGE, job, template_file)
+
+
+def test_values_keep_their_types() -> None:
+    request = render(training_job__volume_size_gb="77", training__learning_rate="0.25")
+    assert request["TrainingJobName"] == "digits-cnn-2030-01-02-03-04-05"
+    assert request["ResourceConfig"]["VolumeSizeInGB"] == 77
+    assert request["RoleArn"] == "arn:aws:iam::123456789012:role/handwritten-digits-sagemaker"
+    assert request["AlgorithmSpecification"]["TrainingImage"] == IMAGE
+    assert request["HyperParameters"]["training.learning_rate"] == "0.25"
+    assert "${" not in json.dumps(request)
+
+
+def test_only_what_differs_from_the_defaults_is_sent() -> None:
+    hyperparameters = render()["HyperParameters"]
+    assert "model.name" not in hyperparameters
+    assert hyperparameters["image.channels"] == "1"
+
+
+def test_fields_that_a_user_adds_go_through(tmp_path: Path) -> None:
+    template = json.loads(TEMPLATE.read_text())
+    template["EnableInterContainerTrafficEncryption"] = True
+    template["Environment"] = {"JOB": "${TRAINING_JOB_NAME}"}
+    (tmp_path / "t.json").write_text(json.dumps(template))
+    request = render(tmp_path / "t.json")
+    assert request["EnableInterContainerTrafficEncryption"] is True
+    assert request["Environment"] == {"JOB": request["TrainingJobName"]}
+
+
+def test_an_unresolved_placeholder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text('{"TrainingJobName": "${NAME_OF_JOB}"}')
+    with pytest.raises(TemplateError, match="NAME_OF_JOB"):
+        render(tmp_path / "t.json")
