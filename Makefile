@@ -35,10 +35,12 @@ check: setup ## lint, formatting, types and import rules; edits nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/settings_table.py --check
 
 format: setup ## format the code, and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python scripts/settings_table.py
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadscope --cov

@@ -1,0 +1,133 @@
+"""What SageMaker refuses before it accepts a training job.
+
+Error codes and wordings are SageMaker's own where they are known, so that a client that handles them here
+handles them there.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from moto.ecr.exceptions import ImageNotFoundException, RepositoryNotFoundException
+from moto.ecr.models import ecr_backends
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import iam_backends
+from moto.sagemaker.exceptions import ResourceInUseException, SagemakerClientError, ValidationError
+from moto.utilities.utils import get_partition
+
+from local_aws.executors import Executor
+from local_aws.images import Image, ImageReference, ImageSnapshots
+from local_aws.storage import Storage
+from local_aws.training_requests import TrainingRequest, require
+from local_aws.validation import WrongTypeError, input_shape, violations
+
+
+def check_document(operation: str, body: str | bytes) -> dict[str, Any]:
+    """The JSON document of a SageMaker request, once it agrees with the service model.
+
+    Raises:
+        SagemakerClientError: SerializationException where it is no JSON object or a type is wrong,
+            ValidationException with every other violation.
+    """
+    try:
+        document = json.loads(body or "{}", object_hook=_without_nulls)
+        found = violations(input_shape("sagemaker", operation), document)
+    except (WrongTypeError, ValueError) as error:
+        raise SagemakerClientError("SerializationException", str(error)) from error
+    if found:
+        count = f"{len(found)} validation error{'s' if len(found) > 1 else ''} detected"
+        raise ValidationError(message=f"{count}: {'; '.join(found)}")
+    assert isinstance(document, dict)
+    return document
+
+
+def check_unused(is_used: bool, arn: str) -> None:
+    """
+    Raises:
+        ResourceInUseException: a job has this name already.
+    """
+    if is_used:
+        raise ResourceInUseException(
+            message="Training job names must be unique within an AWS account and region, and a training job "
+            f"with this name already exists ({arn})"
+        )
+
+
+def check_role(request: TrainingRequest, account_id: str, region: str) -> None:
+    """
+    Raises:
+        ValidationError: the role does not exist or does not trust SageMaker.
+    """
+    try:
+        role = iam_backends[account_id][get_partition(region)].get_role_by_arn(request.role_arn)
+        trusted = "sagemaker.amazonaws.com" in role.assume_role_policy_document
+    except NotFoundException:
+        trusted = False
+    require(
+        trusted,
+        f"Could not assume role {request.role_arn}. Please ensure that the role exists and allows principal "
+        "'sagemaker.amazonaws.com' to assume the role.",
+    )
+
+
+def find_image(request: TrainingRequest, snapshots: ImageSnapshots, executor: Executor) -> Image:
+    """The request's image in the embedded ECR.
+
+    Raises:
+        ValidationError: there is no such repository or image, or the executor cannot run it.
+    """
+    reference = ImageReference.parse(request.image_uri)
+    permissions = (
+        f"and role {request.role_arn} has proper pull permissions for SageMaker: "
+        "ecr:BatchCheckLayerAvailability, ecr:BatchGetImage, ecr:GetDownloadUrlForLayer"
+    )
+    if reference is None:
+        raise ValidationError(
+            message=f"Cannot find the requested image: {request.image_uri} is no image of the form "
+            "ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG, and local_aws has no other registry"
+        )
+    wanted = {"imageTag": reference.tag, "imageDigest": reference.digest}
+    image_id = {key: value for key, value in wanted.items() if value}
+    try:
+        backend = ecr_backends[reference.registry_id][reference.region]
+        (found,) = backend.describe_images(reference.repository, reference.registry_id, [image_id])
+    except (RepositoryNotFoundException, KeyError) as error:
+        raise ValidationError(
+            message=f"Cannot find repository: {reference.repository} in registry ID: {reference.registry_id} "
+            f"Please check if your ECR repository exists {permissions}"
+        ) from error
+    except ImageNotFoundException as error:
+        raise ValidationError(
+            message=f"Cannot find the requested image: {request.image_uri}. "
+            f"Please check if your ECR image exists {permissions}"
+        ) from error
+    image = Image(request.image_uri, found.image_digest, snapshots.path(found.image_digest))
+    if reason := executor.refusal(image):
+        raise ValidationError(message=reason)
+    return image
+
+
+def check_buckets(request: TrainingRequest, storage: Storage) -> None:
+    """
+    Raises:
+        ValidationError: the output bucket does not exist, or a channel has no object (or no bucket).
+    """
+    for channel in request.channels:
+        require(
+            any(not key.endswith("/") for key in storage.keys(channel.uri.bucket, channel.uri.key)),
+            f'No S3 objects found under S3 URL "{channel.uri}" given in input data source. '
+            f"Please ensure that the bucket exists in the selected region ({storage.region}), "
+            f'that objects exist under that S3 prefix, and that the role "{request.role_arn}" has '
+            f'"s3:ListBucket" permissions on bucket "{channel.uri.bucket}".',
+        )
+    require(
+        storage.has_bucket(request.output_path.bucket),
+        f'Could not find S3 bucket "{request.output_path.bucket}" given in S3OutputPath '
+        f'"{request.output_path}". '
+        f"Please ensure that the bucket exists in the selected region ({storage.region}).",
+    )
+
+
+def _without_nulls(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,154 @@
+"""Every place where this package changes moto, each with the reason, for moto 5.2.5 (pinned exactly).
+
+moto's internals move: with another version, read each entry here against its source before anything else.
+
+- SageMaker's response class, replaced in `moto.sagemaker.urls`: moto's training jobs are born Completed, drop
+  fields of the request, and cannot be stopped or deleted; ours run. An operation that moto lacks gets an AWS
+  error instead of an HTML page with status 500, which clients would retry.
+- ECR's PutImage, replaced in `moto.ecr.urls`: takes the snapshot of a directory image, gives an image the
+  digest of its manifest (moto makes one up from the layers' digests, or a random one), and answers for a
+  missing repository and bad JSON (moto: status 500).
+- CloudWatch Logs' FilterLogEvents, replaced in `moto.logs.urls`: moto ignores logStreamNamePrefix, so that
+  `aws logs tail GROUP --log-stream-name-prefix JOB/` would show every job's lines.
+- No CORS headers, which moto adds to every answer: no web page has any business here.
+- IAM policy statements: moto ignores most conditions, so that a bucket policy which denies requests without
+  TLS denies everything. Requests to this server never leave the machine and count as sent with TLS.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from moto.core.responses import TYPE_RESPONSE, ActionResult, EmptyResult
+from moto.ecr import urls as ecr_urls
+from moto.ecr.exceptions import InvalidParameterException, RepositoryNotFoundException
+from moto.ecr.responses import ECRResponse
+from moto.iam.access_control import IAMPolicyStatement, PermissionResult
+from moto.logs import urls as logs_urls
+from moto.logs.responses import LogsResponse
+from moto.moto_server import werkzeug_app
+from moto.sagemaker import urls as sagemaker_urls
+from moto.sagemaker.exceptions import SagemakerClientError
+from moto.sagemaker.responses import SageMakerResponse
+
+from local_aws.images import ImageError, ImageSnapshots, manifest_digest
+from local_aws.training_service import TrainingService
+
+# What a request over TLS 1.3 has for these condition keys.
+_TLS_CONTEXT = {"aws:securetransport": "true", "s3:tlsversion": "1.3"}
+
+
+def install(training: TrainingService, snapshots: ImageSnapshots) -> None:
+    """Changes moto as this module's docstring says; to be called before the first request."""
+    _TrainingResponse.training = training
+    _PutImageResponse.snapshots = snapshots
+    sagemaker_urls.url_paths["{0}/$"] = _TrainingResponse.dispatch
+    ecr_urls.url_paths["{0}/$"] = _PutImageResponse.dispatch
+    logs_urls.url_paths["{0}/$"] = _FilterLogEventsResponse.dispatch
+    werkzeug_app.DISABLE_GLOBAL_CORS = True
+    IAMPolicyStatement.is_action_permitted = _is_action_permitted
+
+
+class _TrainingResponse(SageMakerResponse):
+    training: ClassVar[TrainingService]
+
+    def create_training_job(self) -> ActionResult:
+        return ActionResult(self.training.create(self.current_account, self.region, self.body))
+
+    def describe_training_job(self) -> ActionResult:
+        return ActionResult(self.training.describe(self.current_account, self.region, self.body))
+
+    def list_training_jobs(self) -> ActionResult:
+        return ActionResult(self.training.list(self.current_account, self.region, self.body))
+
+    def stop_training_job(self) -> ActionResult:
+        self.training.stop(self.current_account, self.region, self.body)
+        return EmptyResult()
+
+    def delete_training_job(self) -> ActionResult:
+        self.training.delete(self.current_account, self.region, self.body)
+        return EmptyResult()
+
+    def parse_parameters(self, request: Any) -> None:
+        # moto's parser assumes a valid document, and fails before any of the methods above could check it.
+        if self._get_action().endswith(("TrainingJob", "TrainingJobs")):
+            self.params: dict[str, Any] = {}
+        else:
+            super().parse_parameters(request)
+
+    def call_action(self) -> TYPE_RESPONSE:
+        try:
+            return super().call_action()
+        except NotImplementedError:
+            unknown = SagemakerClientError(
+                "UnknownOperationException", f"local_aws has no SageMaker operation {self._get_action()}"
+            )
+            status, headers, body = self.serialized(ActionResult(unknown))
+            return status, {**headers, "status": str(status)}, body
+
+
+class _FilterLogEventsResponse(LogsResponse):
+    body: str
+
+    def filter_log_events(self) -> str:
+        prefix = self._get_param("logStreamNamePrefix")
+        group = self.logs_backend.groups.get(self._get_param("logGroupName"))
+        if prefix and group:
+            names = [name for name in list(group.streams) if name.startswith(prefix)]
+            # An empty list would mean all streams; no stream has the prefix itself as its name then.
+            self.body = json.dumps({**json.loads(self.body), "logStreamNames": names or [prefix]})
+        answer: str = super().filter_log_events()
+        return answer
+
+
+class _PutImageResponse(ECRResponse):
+    snapshots: ClassVar[ImageSnapshots]
+
+    def put_image(self) -> ActionResult:
+        manifest = self._get_param("imageManifest")
+        repository, account = self._get_param("repositoryName"), self.current_account
+        if repository not in self.ecr_backend.repositories:
+            raise RepositoryNotFoundException(repository, account)
+        try:
+            if not isinstance(json.loads(manifest), dict):
+                raise ValueError("it is no JSON object")
+            self.snapshots.take(manifest)
+        except ImageError as error:
+            raise InvalidParameterException(str(error)) from error
+        except ValueError as error:
+            raise InvalidParameterException(f"Invalid image manifest: {error}") from error
+        digest = manifest_digest(manifest)
+        if self._get_param("imageDigest", digest) != digest:
+            raise InvalidParameterException(
+                "ImageDigestDoesNotMatchException", f"The digest of the image manifest is {digest}"
+            )
+        tag, media_type = self._get_param("imageTag"), self._get_param("imageManifestMediaType")
+        image = self.ecr_backend.put_image(repository, manifest, tag, media_type, digest)
+        return ActionResult({"image": image})
+
+
+_motos_is_action_permitted = IAMPolicyStatement.is_action_permitted
+
+
+def _is_action_permitted(self: IAMPolicyStatement, *arguments: Any, **named: Any) -> PermissionResult:
+    if all(_holds(*condition) for condition in _tls_conditions(self._statement.get("Condition") or {})):
+        return _motos_is_action_permitted(self, *arguments, **named)
+    return PermissionResult.NEUTRAL
+
+
+def _tls_conditions(conditions: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, list[str]]]:
+    for operator, keys in conditions.items():
+        for key, expected in keys.items():
+            if key.lower() in _TLS_CONTEXT:
+                values = expected if isinstance(expected, list) else [expected]
+                yield operator.removesuffix("IfExists"), key.lower(), [str(value).lower() for value in values]
+
+
+def _holds(operator: str, key: str, expected: list[str]) -> bool:
+    actual = _TLS_CONTEXT[key]
+    if operator == "NumericLessThan":
+        return any(float(actual) < float(value) for value in expected)
+    # Any other operator on these keys keeps moto's treatment.
+    return operator != "Bool" or actual in expected

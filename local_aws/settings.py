@@ -1,0 +1,68 @@
+"""What a server is told by environment variables, read once at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_HOME = ".local_aws"
+DEFAULT_REGION = "us-east-1"
+EXECUTORS = ("process",)
+
+# Any would do: no signature is checked.
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local-aws", "AWS_SECRET_ACCESS_KEY": "local-aws"}
+
+# SageMaker's own time between SIGTERM and SIGKILL.
+STOP_GRACE_SECONDS = 120.0
+
+
+class SettingsError(ValueError):
+    """An environment variable has a value that cannot be used; the message names it and what it may be."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one server runs.
+
+    Attributes:
+        home: directory of everything that the server keeps on disk, absolute (`LOCAL_AWS_HOME`).
+        region: the region printed for clients that have none yet (`AWS_REGION`, `AWS_DEFAULT_REGION`);
+            requests may name any.
+        executor: how an image's program is run, one of `EXECUTORS` (`LOCAL_AWS_EXECUTOR`).
+        stop_grace_seconds: time that a stopped program has between SIGTERM and SIGKILL
+            (`LOCAL_AWS_STOP_GRACE_SECONDS`).
+    """
+
+    home: Path
+    region: str = DEFAULT_REGION
+    executor: str = "process"
+    stop_grace_seconds: float = STOP_GRACE_SECONDS
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Reads the variables named above; an absent or empty one means its default.
+
+        Raises:
+            SettingsError: a variable's value is none that it may have.
+        """
+        executor = environment.get("LOCAL_AWS_EXECUTOR") or "process"
+        if executor not in EXECUTORS:
+            raise SettingsError(f"LOCAL_AWS_EXECUTOR is {executor!r}; it can be: {', '.join(EXECUTORS)}")
+        return cls(
+            home=Path(environment.get("LOCAL_AWS_HOME") or DEFAULT_HOME).absolute(),
+            region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
+            executor=executor,
+            stop_grace_seconds=_seconds(environment, "LOCAL_AWS_STOP_GRACE_SECONDS", STOP_GRACE_SECONDS),
+        )
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise SettingsError(f"{name} is {text!r}; it must be a number of seconds, 0 or more")
+    return seconds

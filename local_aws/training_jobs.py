@@ -1,0 +1,194 @@
+"""Training jobs as SageMaker shows them: their states, and the rules by which these follow each other.
+
+A job's state is one immutable value that is replaced as a whole under the job's lock, so that a request never
+sees half of a transition. What carries a job through its states is `local_aws.training_runs`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from local_aws.metrics import MetricData
+from local_aws.training_requests import TrainingRequest
+
+IN_PROGRESS, COMPLETED, FAILED, STOPPING, STOPPED = "InProgress", "Completed", "Failed", "Stopping", "Stopped"
+
+# FailureReason's greatest length in the service model.
+LONGEST_FAILURE_REASON = 1024
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One entry of SecondaryStatusTransitions."""
+
+    status: str
+    start_time: datetime
+    end_time: datetime | None
+    message: str
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What changes about a job; the attributes are DescribeTrainingJob's."""
+
+    status: str
+    secondary_status: str
+    last_modified_time: datetime
+    transitions: tuple[Transition, ...]
+    training_start_time: datetime | None = None
+    training_end_time: datetime | None = None
+    failure_reason: str | None = None
+    final_metrics: tuple[MetricData, ...] = ()
+
+    def moved(self, secondary_status: str, message: str, now: datetime, **changes: Any) -> JobState:
+        """The state after a transition to a secondary status, with other attributes changed along with it."""
+        last = replace(self.transitions[-1], end_time=now)
+        ended = changes.get("status") in (COMPLETED, FAILED, STOPPED)
+        transition = Transition(secondary_status, now, now if ended else None, message)
+        return replace(
+            self,
+            secondary_status=secondary_status,
+            last_modified_time=now,
+            transitions=(*self.transitions[:-1], last, transition),
+            **changes,
+        )
+
+
+class TrainingJob:
+    """One training job. Its methods may be called from any thread.
+
+    moto's own operations (ListTags, AddTags, Search, the tagging API) find it by the attributes `arn`, `tags`
+    and `gen_response_object`.
+    """
+
+    def __init__(self, request: TrainingRequest, arn: str) -> None:
+        now = datetime.now(UTC)
+        self.request = request
+        self.arn = arn
+        self.creation_time = now
+        self.tags: list[dict[str, str]] = list(request.document.get("Tags", ()))
+        self._lock = threading.Lock()
+        self._stop_requested = threading.Event()
+        first = Transition("Starting", now, None, "Preparing the instances for training")
+        self._state = JobState(IN_PROGRESS, "Starting", now, (first,))
+
+    @property
+    def state(self) -> JobState:
+        """The state as it is now."""
+        return self._state
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether StopTrainingJob was called."""
+        return self._stop_requested.is_set()
+
+    def advance(self, secondary_status: str, message: str) -> None:
+        """Moves on to the next phase. A job that is being stopped stays so while it uploads what it has."""
+        now = datetime.now(UTC)
+        with self._lock:
+            state = self._state
+            if state.training_start_time is None:
+                state = replace(state, training_start_time=now)
+            if state.status == IN_PROGRESS or secondary_status == "Uploading":
+                state = state.moved(secondary_status, message, now)
+            self._state = state
+
+    def begin_stopping(self, *, requested: bool) -> str | None:
+        """Marks the job as Stopping; returns the status that it has where it is no longer in progress."""
+        with self._lock:
+            if self._state.status != IN_PROGRESS:
+                return self._state.status
+            self._state = self._state.moved("Stopping", "Stopping the training job", datetime.now(UTC), status=STOPPING)
+        if requested:
+            self._stop_requested.set()
+        return None
+
+    def end(self, metrics: tuple[MetricData, ...]) -> None:
+        """Ends a job that did not fail: as Completed, or as Stopped where it was being stopped."""
+        with self._lock:
+            if self._state.status == IN_PROGRESS:
+                self._finish(COMPLETED, "Completed", "Training job completed", final_metrics=metrics)
+            elif self.stop_requested:
+                self._finish(STOPPED, "Stopped", "Training job stopped", final_metrics=metrics)
+            else:
+                message = "Training job runtime exceeded MaxRuntimeInSeconds provided"
+                self._finish(STOPPED, "MaxRuntimeExceeded", message, final_metrics=metrics)
+
+    def fail(self, reason: str, metrics: tuple[MetricData, ...] = ()) -> None:
+        """Ends the job as Failed, with a reason for a person."""
+        with self._lock:
+            self._finish(
+                FAILED,
+                "Failed",
+                "Training job failed",
+                failure_reason=reason[:LONGEST_FAILURE_REASON],
+                final_metrics=metrics,
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """The answer of DescribeTrainingJob: every field of the request, and the state."""
+        state = self._state
+        request = {name: value for name, value in self.request.document.items() if name != "Tags"}
+        answer: dict[str, Any] = {
+            "EnableNetworkIsolation": False,
+            "EnableInterContainerTrafficEncryption": False,
+            "EnableManagedSpotTraining": False,
+            **request,
+            "TrainingJobArn": self.arn,
+            "TrainingJobStatus": state.status,
+            "SecondaryStatus": state.secondary_status,
+            "SecondaryStatusTransitions": [_transition(transition) for transition in state.transitions],
+            "CreationTime": self.creation_time,
+            "LastModifiedTime": state.last_modified_time,
+            "ModelArtifacts": {"S3ModelArtifacts": str(self.request.output.below("model.tar.gz"))},
+            "TrainingStartTime": state.training_start_time,
+            "TrainingEndTime": state.training_end_time,
+            "FailureReason": state.failure_reason,
+        }
+        if state.training_start_time and state.training_end_time:
+            # SageMaker bills whole seconds.
+            seconds = math.ceil((state.training_end_time - state.training_start_time).total_seconds())
+            answer |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+        if state.final_metrics:
+            answer["FinalMetricDataList"] = [_metric(data) for data in state.final_metrics]
+        return {name: value for name, value in answer.items() if value is not None}
+
+    def summary(self) -> dict[str, Any]:
+        """The job's entry in the answer of ListTrainingJobs."""
+        state = self._state
+        return {
+            "TrainingJobName": self.request.name,
+            "TrainingJobArn": self.arn,
+            "CreationTime": self.creation_time,
+            "TrainingEndTime": state.training_end_time,
+            "LastModifiedTime": state.last_modified_time,
+            "TrainingJobStatus": state.status,
+            "SecondaryStatus": state.secondary_status,
+        }
+
+    def gen_response_object(self) -> dict[str, Any]:
+        """What moto's Search operation shows."""
+        return {**self.describe(), "Tags": self.tags}
+
+    def _finish(self, status: str, secondary_status: str, message: str, **changes: Any) -> None:
+        now = datetime.now(UTC)
+        self._state = self._state.moved(secondary_status, message, now, status=status, training_end_time=now, **changes)
+
+
+def _transition(transition: Transition) -> Mapping[str, object]:
+    entry = {
+        "Status": transition.status,
+        "StartTime": transition.start_time,
+        "EndTime": transition.end_time,
+        "StatusMessage": transition.message,
+    }
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def _metric(data: MetricData) -> Mapping[str, object]:
+    return {"MetricName": data.name, "Value": data.value, "Timestamp": data.timestamp}

@@ -1,0 +1,257 @@
+"""Carrying a training job from its channels to its artifacts, in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from moto.core.exceptions import ServiceException
+
+from local_aws import training_requests
+from local_aws.channels import ChannelError, files_of_manifest, files_of_prefix, share_of_host
+from local_aws.executors import Execution, Executor, ExecutorError, Host, Program
+from local_aws.images import Image
+from local_aws.job_logs import LogStream
+from local_aws.lifecycle import remove_tree
+from local_aws.metrics import FinalMetrics
+from local_aws.opt_ml import OptMl, is_empty, make_read_only, pack, resource_config
+from local_aws.settings import CREDENTIALS
+from local_aws.storage import Storage
+from local_aws.training_jobs import LONGEST_FAILURE_REASON, TrainingJob
+from local_aws.training_requests import Channel
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+
+# How soon a request to stop is seen; the end of a program is seen at once.
+_POLL_SECONDS = 0.05
+
+_log = logging.getLogger(__name__)
+
+
+class JobFailedError(Exception):
+    """The job cannot go on; the message is its FailureReason."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every job of a server runs in.
+
+    Attributes:
+        executor: runs the programs.
+        directory: gets one directory for each running job.
+        endpoint_url: this server's, for programs that are clients of AWS themselves.
+        stop_grace_seconds: time between SIGTERM and SIGKILL.
+        closing: set when the server ends; running programs are killed then.
+    """
+
+    executor: Executor
+    directory: Path
+    endpoint_url: str
+    stop_grace_seconds: float
+    closing: threading.Event
+
+
+class TrainingRun:
+    """One job's way through Downloading, Training and Uploading to its end."""
+
+    def __init__(self, job: TrainingJob, image: Image, storage: Storage, surroundings: Surroundings) -> None:
+        self._job = job
+        self._request = job.request
+        self._image = image
+        self._storage = storage
+        self._surroundings = surroundings
+        self._metrics = FinalMetrics(job.request.metric_definitions)
+
+    def run(self) -> None:
+        """Ends the job in one of its final states, whatever happens, and leaves nothing on the disk.
+
+        To be called once, in a thread of its own.
+        """
+        try:
+            with self._job_directory() as directory:
+                self._download_train_upload(directory)
+            self._job.end(self._metrics.data())
+        except JobFailedError as error:
+            self._job.fail(str(error), self._metrics.data())
+        except Exception as error:
+            _log.exception("training job %s", self._request.name)
+            self._job.fail(f"InternalServerError: local_aws failed: {error!r}. Its log has the traceback.")
+        state = self._job.state
+        _log.info("training job %s: %s %s", self._request.name, state.secondary_status, state.failure_reason or "")
+
+    def _download_train_upload(self, directory: Path) -> None:
+        hosts = self._hosts(directory)
+        self._job.advance("Downloading", "Downloading input data")
+        for number in range(len(hosts)):
+            self._download(hosts, number)
+        if self._job.stop_requested:
+            return
+        self._job.advance("Training", "Training image download completed. Training in progress.")
+        self._train(hosts)
+        self._job.advance("Uploading", "Uploading generated training model")
+        self._upload(OptMl(hosts[0].opt_ml), directory)
+
+    @contextmanager
+    def _job_directory(self) -> Iterator[Path]:
+        # Short names: a program's temporary directory may hold sockets, whose paths can have 107 characters
+        # at most.
+        directory = Path(tempfile.mkdtemp(dir=self._surroundings.directory, prefix=""))
+        try:
+            yield directory
+        finally:
+            remove_tree(directory)
+
+    def _hosts(self, directory: Path) -> Sequence[Host]:
+        count = min(self._request.instance_count, self._surroundings.executor.most_hosts)
+        hosts = []
+        for number in range(1, count + 1):
+            host = Host(f"algo-{number}", directory / str(number))
+            OptMl(host.opt_ml).create(checkpoints=self._request.checkpoints)
+            hosts.append(host)
+        return hosts
+
+    def _download(self, hosts: Sequence[Host], number: int) -> None:
+        opt_ml = OptMl(hosts[number].opt_ml)
+        channels = self._request.channels
+        opt_ml.write_config("hyperparameters", self._request.hyperparameters)
+        opt_ml.write_config(
+            "resourceconfig",
+            resource_config(hosts[number].name, [host.name for host in hosts], self._request.instance_type),
+        )
+        opt_ml.write_config("inputdataconfig", {channel.name: channel.as_input_data_config() for channel in channels})
+        for channel in channels:
+            try:
+                self._download_channel(channel, opt_ml.channel(channel.name), number, len(hosts))
+            except (ChannelError, OSError) as error:
+                raise JobFailedError(
+                    f"ClientError: Data download failed: channel {channel.name} ({channel.uri}): {error}"
+                ) from error
+
+    def _download_channel(self, channel: Channel, target: Path, host: int, hosts: int) -> None:
+        bucket = channel.uri.bucket
+        files: Mapping[str, PurePosixPath]
+        if channel.is_manifest:
+            bucket, files = files_of_manifest(self._content(channel.uri.bucket, channel.uri.key))
+        else:
+            files = files_of_prefix(self._storage.keys(bucket, channel.uri.key), channel.uri.key)
+        keys: Sequence[str] = list(files)
+        if channel.distribution == "ShardedByS3Key":
+            keys = share_of_host(keys, host, hosts)
+        target.mkdir(parents=True)
+        for key in keys:
+            if self._job.stop_requested or self._surroundings.closing.is_set():
+                return
+            path = target / files[key]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self._content(bucket, key))
+        if channel.input_mode == "FastFile":
+            make_read_only(target)
+
+    def _content(self, bucket: str, key: str) -> bytes:
+        content = self._storage.read(bucket, key)
+        if content is None:
+            raise ChannelError(f"there is no object s3://{bucket}/{key}")
+        return content
+
+    def _train(self, hosts: Sequence[Host]) -> None:
+        epoch = int(time.time())
+        executor = self._surroundings.executor
+        with _log_streams(self._storage, self._request.name, hosts, epoch, self._metrics) as streams:
+            first = streams[hosts[0].name]
+            for warning in training_requests.warnings(self._request, executor):
+                first.write(f"local_aws: warning: {warning}\n".encode())
+            try:
+                execution = executor.start(self._program(), hosts, lambda host, chunk: streams[host].write(chunk))
+            except ExecutorError as error:
+                raise JobFailedError(f"InternalServerError: {error}") from error
+            stopped = self._until_the_end(execution)
+            if not stopped:
+                _check_exit_codes(hosts, execution.exit_codes())
+            if is_empty(OptMl(hosts[0].opt_ml).model):
+                first.write(b"local_aws: warning: the program left nothing in model/, so there is no model.tar.gz\n")
+
+    def _program(self) -> Program:
+        region = self._storage.region
+        environment = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+        if not self._request.network_isolation:
+            environment |= {"AWS_ENDPOINT_URL": self._surroundings.endpoint_url, **CREDENTIALS}
+        environment |= self._request.environment
+        environment |= {"TRAINING_JOB_NAME": self._request.name, "TRAINING_JOB_ARN": self._job.arn}
+        return Program(
+            image=self._image,
+            entrypoint=self._request.entrypoint,
+            arguments=self._request.arguments,
+            environment=environment,
+            network_isolation=self._request.network_isolation,
+        )
+
+    def _until_the_end(self, execution: Execution) -> bool:
+        """Waits for the program; returns whether it was stopped, by request or for its run time."""
+        deadline = time.monotonic() + self._request.max_runtime_seconds
+        while not execution.wait(_POLL_SECONDS):
+            if self._surroundings.closing.is_set():
+                execution.kill()
+            elif self._job.stop_requested:
+                self._terminate(execution)
+            elif time.monotonic() > deadline:
+                self._job.begin_stopping(requested=False)
+                self._terminate(execution)
+                return True
+        return self._job.stop_requested
+
+    def _terminate(self, execution: Execution) -> None:
+        execution.terminate()
+        deadline = time.monotonic() + self._surroundings.stop_grace_seconds
+        while not execution.wait(_POLL_SECONDS):
+            if time.monotonic() > deadline or self._surroundings.closing.is_set():
+                execution.kill()
+
+    def _upload(self, opt_ml: OptMl, directory: Path) -> None:
+        for source, name in ((opt_ml.model, "model.tar.gz"), (opt_ml.output_data, "output.tar.gz")):
+            if is_empty(source) or self._surroundings.closing.is_set():
+                continue
+            archive = directory / name
+            try:
+                pack(source, archive)
+                self._storage.write(self._request.output.below(name), archive.read_bytes())
+            except (OSError, ServiceException) as error:
+                raise JobFailedError(
+                    f"ClientError: Artifact upload failed: {self._request.output.below(name)}: {error}"
+                ) from error
+
+
+@contextmanager
+def _log_streams(
+    storage: Storage, job_name: str, hosts: Sequence[Host], epoch: int, metrics: FinalMetrics
+) -> Iterator[Mapping[str, LogStream]]:
+    with ExitStack() as stack:
+        yield {
+            host.name: stack.enter_context(
+                closing(
+                    LogStream(
+                        storage.account_id,
+                        storage.region,
+                        LOG_GROUP,
+                        f"{job_name}/{host.name}-{epoch}",
+                        metrics.observe,
+                    )
+                )
+            )
+            for host in hosts
+        }
+
+
+def _check_exit_codes(hosts: Sequence[Host], exit_codes: Mapping[str, int]) -> None:
+    for host in hosts:
+        code = exit_codes[host.name]
+        if code:
+            # SageMaker's wording, with nothing before the comma where the program left no failure file.
+            prefix, suffix = "AlgorithmError: ", f", exit code: {code}"
+            room = LONGEST_FAILURE_REASON - len(prefix) - len(suffix)
+            raise JobFailedError(f"{prefix}{OptMl(host.opt_ml).failure_text()[:room]}{suffix}")

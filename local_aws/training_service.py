@@ -1,0 +1,156 @@
+"""SageMaker's operations on training jobs, on moto's SageMaker backend as their store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from moto.sagemaker.exceptions import ResourceInUseException, ResourceNotFound, ValidationError
+from moto.sagemaker.models import FakeTrainingJob, sagemaker_backends
+
+from local_aws import admission
+from local_aws.executors import Executor
+from local_aws.images import ImageSnapshots
+from local_aws.storage import Storage
+from local_aws.training_jobs import IN_PROGRESS, STOPPING, TrainingJob
+from local_aws.training_requests import parse
+from local_aws.training_runs import Surroundings, TrainingRun
+
+_DEFAULT_PAGE = 10
+_CLOSE_SECONDS = 5.0
+
+_SORT_KEYS: dict[str, Callable[[TrainingJob], Any]] = {
+    "Name": lambda job: job.request.name,
+    "CreationTime": lambda job: job.creation_time,
+    "Status": lambda job: job.state.status,
+}
+
+
+class TrainingService:
+    """The training jobs of a server. Its methods take a request's JSON text and return the answer's document.
+
+    Safe to share by threads. All raise moto's ServiceException with SageMaker's error codes.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs_directory: Path,
+        snapshots: ImageSnapshots,
+        executor: Executor,
+        endpoint_url: str,
+        stop_grace_seconds: float,
+    ) -> None:
+        jobs_directory.mkdir(parents=True, exist_ok=True)
+        self._snapshots = snapshots
+        self._executor = executor
+        self._closing = threading.Event()
+        self._surroundings = Surroundings(executor, jobs_directory, endpoint_url, stop_grace_seconds, self._closing)
+        self._threads: set[threading.Thread] = set()
+        self._lock = threading.Lock()
+
+    def create(self, account_id: str, region: str, body: str) -> dict[str, Any]:
+        """CreateTrainingJob: accepts the job, or refuses it, and starts it."""
+        request = parse(admission.check_document("CreateTrainingJob", body))
+        storage = Storage(account_id, region)
+        arn = FakeTrainingJob.arn_formatter(request.name, account_id, region)
+        jobs = _jobs(account_id, region)
+        admission.check_unused(request.name in jobs, arn)
+        admission.check_role(request, account_id, region)
+        image = admission.find_image(request, self._snapshots, self._executor)
+        admission.check_buckets(request, storage)
+        job = TrainingJob(request, arn)
+        with self._lock:
+            admission.check_unused(request.name in jobs, arn)
+            jobs[request.name] = job
+            self._start(TrainingRun(job, image, storage, self._surroundings))
+        return {"TrainingJobArn": arn}
+
+    def describe(self, account_id: str, region: str, body: str) -> dict[str, Any]:
+        """DescribeTrainingJob."""
+        document = admission.check_document("DescribeTrainingJob", body)
+        job = _jobs(account_id, region).get(document["TrainingJobName"])
+        if job is None:
+            # DescribeTrainingJob's own code for this, unlike the other operations'.
+            raise ValidationError(message="Requested resource not found.")
+        return job.describe()
+
+    def stop(self, account_id: str, region: str, body: str) -> None:
+        """StopTrainingJob: asks the job to stop; it is Stopped some time later."""
+        document = admission.check_document("StopTrainingJob", body)
+        job = _find(account_id, region, document["TrainingJobName"])
+        status = job.begin_stopping(requested=True)
+        if status:
+            raise ValidationError(message=f"The request was rejected because the training job is in status {status}.")
+
+    def delete(self, account_id: str, region: str, body: str) -> None:
+        """DeleteTrainingJob: forgets a job that has ended."""
+        document = admission.check_document("DeleteTrainingJob", body)
+        job = _find(account_id, region, document["TrainingJobName"])
+        if job.state.status in (IN_PROGRESS, STOPPING):
+            raise ResourceInUseException(
+                message=f"The training job {job.arn} is in status {job.state.status}: stop it first."
+            )
+        _jobs(account_id, region).pop(job.request.name, None)
+
+    def list(self, account_id: str, region: str, body: str) -> dict[str, Any]:
+        """ListTrainingJobs, with its filters, its orders and its pages."""
+        document = admission.check_document("ListTrainingJobs", body)
+        found = [job for job in list(_jobs(account_id, region).values()) if _matches(job, document)]
+        found.sort(
+            key=_SORT_KEYS[document.get("SortBy", "CreationTime")],
+            reverse=document.get("SortOrder", "Ascending") == "Descending",
+        )
+        token = document.get("NextToken", "0")
+        if not token.isdecimal():
+            raise ValidationError(message=f"Invalid NextToken {token!r}")
+        begin = int(token)
+        end = begin + document.get("MaxResults", _DEFAULT_PAGE)
+        answer: dict[str, Any] = {"TrainingJobSummaries": [job.summary() for job in found[begin:end]]}
+        return {**answer, "NextToken": str(end)} if end < len(found) else answer
+
+    def close(self) -> None:
+        """Kills the programs of all running jobs, and waits for the end of these jobs."""
+        self._closing.set()
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(_CLOSE_SECONDS)
+
+    def _start(self, run: TrainingRun) -> None:
+        thread = threading.Thread(target=self._carry, args=(run,), daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _carry(self, run: TrainingRun) -> None:
+        try:
+            run.run()
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+
+def _find(account_id: str, region: str, name: str) -> TrainingJob:
+    job = _jobs(account_id, region).get(name)
+    if job is None:
+        raise ResourceNotFound(message="Requested resource not found.")
+    return job
+
+
+def _jobs(account_id: str, region: str) -> dict[str, TrainingJob]:
+    # moto's tag and search operations look for jobs in this dictionary.
+    return cast("dict[str, TrainingJob]", sagemaker_backends[account_id][region].training_jobs)
+
+
+def _matches(job: TrainingJob, document: dict[str, Any]) -> bool:
+    created, modified = job.creation_time.timestamp(), job.state.last_modified_time.timestamp()
+    return (
+        document.get("NameContains", "").lower() in job.request.name.lower()
+        and document.get("StatusEquals", job.state.status) == job.state.status
+        and created > document.get("CreationTimeAfter", 0)
+        and created < document.get("CreationTimeBefore", float("inf"))
+        and modified > document.get("LastModifiedTimeAfter", 0)
+        and modified < document.get("LastModifiedTimeBefore", float("inf"))
+    )

@@ -1,0 +1,122 @@
+"""Training jobs as people meet them: launched by the `aws` command line, failed, left alone and stopped."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.project import REGION, Project
+
+
+@pytest.fixture(scope="module")
+def launched(split_project: Project) -> Project:
+    """A project with buckets, image and one completed training job."""
+    split_project.manage_local("--init_s3_buckets", "--build_and_push_docker_image", "--launch_training")
+    return split_project
+
+
+def test_the_request_launches_by_the_aws_command_line_too(launched: Project, tmp_path: Path) -> None:
+    request = json.loads((launched.root / "training-job-config.json").read_text())
+    request["TrainingJobName"] = "by-the-command-line"
+    request["HyperParameters"]["training.epochs"] = "1"
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    aws(launched, "sagemaker", "create-training-job", "--cli-input-json", f"file://{tmp_path / 'request.json'}")
+    waiter = launched.client("sagemaker").get_waiter("training_job_completed_or_stopped")
+    waiter.wait(TrainingJobName="by-the-command-line", WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+    described = aws(launched, "sagemaker", "describe-training-job", "--training-job-name", "by-the-command-line")
+    assert json.loads(described)["TrainingJobStatus"] == "Completed"
+    group = ("--log-group-name", "/aws/sagemaker/TrainingJobs", "--log-stream-name-prefix", "by-the-command-line/")
+    messages = [event["message"] for event in json.loads(aws(launched, "logs", "filter-log-events", *group))["events"]]
+    assert any(message.startswith("epoch=1 epochs=1 ") for message in messages)
+    assert not any(message.startswith("epoch=2 ") for message in messages)
+
+
+class TestFailures:
+    """A failed job says why, and leaves nothing in the output bucket."""
+
+    def test_an_unknown_hyperparameter(self, launched: Project) -> None:
+        template = launched.root / "training-job-config-template.json"
+        before = template.read_text()
+        template.write_text(before.replace('"${HYPERPARAMETERS}"', '{"training.epoch": "1"}'))
+        try:
+            failed = launched.manage("--local", "--launch_training")
+        finally:
+            template.write_text(before)
+        assert failed.returncode == 1
+        assert re.fullmatch(
+            r"error: shades-\S+ failed: AlgorithmError: there is no setting 'training.epoch': "
+            r"did you mean 'training.epochs'\?.*\n",
+            failed.stderr,
+        )
+        assert_nothing_left(launched)
+
+    def test_a_corrupt_image(self, launched: Project) -> None:
+        s3 = launched.client("s3")
+        key = "training/dark/damaged.png"
+        s3.put_object(Bucket="shades-project.data", Key=key, Body=b"\x89PNG\r\n\x1a\n and then nothing")
+        try:
+            failed = launched.manage("--local", "--launch_training")
+        finally:
+            s3.delete_object(Bucket="shades-project.data", Key=key)
+        assert failed.returncode == 1
+        assert "failed: AlgorithmError" in failed.stderr
+        assert "damaged.png" in failed.stderr
+        assert_nothing_left(launched)
+
+
+def test_ctrl_c_ends_the_following_but_not_the_job(launched: Project) -> None:
+    endless = ("--set", "training.epochs=10000", "--set", "training.patience=0")
+    following = launched.start("project_manager.py", "--local", "--launch_training", *endless)
+    assert following.stdout
+    shown = ""
+    for line in following.stdout:
+        shown += line
+        if line.startswith("epoch=1 "):
+            break
+    following.send_signal(signal.SIGINT)
+    shown += following.communicate(timeout=60)[0]
+    job = re.search(r"shades-[-\d]+", shown)
+    assert job
+    assert following.returncode == 0, shown
+    assert f"python project_manager.py --local --monitor {job[0]}" in shown
+    assert f"python project_manager.py --local --stop_training {job[0]}" in shown
+    sagemaker = launched.client("sagemaker")
+    assert sagemaker.describe_training_job(TrainingJobName=job[0])["TrainingJobStatus"] == "InProgress"
+
+    stopped = launched.manage("--local", "--stop_training", job[0], "--monitor", job[0])
+    assert stopped.returncode == 1
+    assert f"error: {job[0]} was stopped" in stopped.stderr
+    # A stopped job evaluates and keeps the best model that it had.
+    shown = launched.manage_local("--download_results", job[0]).stdout
+    assert "Confusion matrix" in shown
+
+
+def assert_nothing_left(project: Project) -> None:
+    """The output bucket holds results of completed and stopped jobs only."""
+    sagemaker, s3 = project.client("sagemaker"), project.client("s3")
+    objects = s3.list_objects_v2(Bucket="shades-project.output").get("Contents", [])
+    jobs: list[Any] = sagemaker.list_training_jobs(StatusEquals="Failed")["TrainingJobSummaries"]
+    assert jobs
+    failed = {job["TrainingJobName"] for job in jobs}
+    assert {item["Key"].split("/")[0] for item in objects} & failed == set()
+
+
+def aws(project: Project, *arguments: str) -> str:
+    """Run the aws command line against the project's AWS on this machine; return what it prints."""
+    program = shutil.which("aws", path=str(Path(sys.executable).parent)) or "aws"
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
+    done = subprocess.run(
+        [program, *arguments, "--endpoint-url", project.endpoint_url],
+        env=project.environment | keys,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
