@@ -3,12 +3,13 @@
 
 import argparse
 import contextlib
-import io
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from manager import command_line
 
 if TYPE_CHECKING:
     import rich.progress
@@ -26,53 +27,28 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's grammar."""
     grammar = argparse.ArgumentParser(
         prog="data_handler.py",
+        allow_abbrev=False,
         description="Split the class folders of data.directory into training, validation and evaluation sets, or write "
         "sample images there first; the settings are those of container/modeling/config.py.",
     )
     add = grammar.add_argument
     add("--sample", choices=["digits"], help="write 1,797 images of handwritten digits into data.directory, no more")
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting; may be repeated")
-    add("--config", type=Path, metavar="FILE", help="a file like config.py, or a YAML file of overrides to it")
-    add("--debug", action="store_true", help="show the traceback of an error")
+    command_line.add_settings_options(grammar)
     return grammar
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 when done, 1 when something failed. Wrong usage exits with 2."""
-    grammar = parser()
-    arguments = grammar.parse_args(argv)
-    if malformed := [text for text in arguments.set if "=" not in text]:
-        grammar.error(f"--set takes NAME=VALUE, not {malformed[0]!r}")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # File names hold characters that not every terminal's encoding has.
-            stream.reconfigure(errors="backslashreplace")
-
-    from container.errors import ProjectError
-    from manager.console import Terminal
-
-    terminal = Terminal()
-    try:
-        _run(arguments, terminal)
-    except KeyboardInterrupt:
-        terminal.error("interrupted; nothing is left half-done, and the same command begins anew")
-        return 1
-    except Exception as error:
-        if arguments.debug:
-            raise
-        problem = str(error) if isinstance(error, ProjectError) else f"{type(error).__name__}: {error}"
-        terminal.error(
-            " ".join(problem.split()) + ("" if isinstance(error, ProjectError) else " (--debug shows where)")
-        )
-        return 1
-    return 0
+    arguments = command_line.parse(parser(), argv)
+    return command_line.run(
+        lambda terminal: _run(arguments, terminal),
+        debug=arguments.debug,
+        after_interrupt="nothing is left half-done, and the same command begins anew",
+    )
 
 
 def _run(arguments: argparse.Namespace, terminal: "Terminal") -> None:
-    from container.modeling.config_file import CONFIG_FILE, load_settings
-
-    assignments = dict(text.split("=", maxsplit=1) for text in arguments.set)
-    data = load_settings(arguments.config or CONFIG_FILE, assignments).data
+    data = command_line.settings(arguments).data
     if arguments.sample:
         words = ["python", "data_handler.py", *(["--config", str(arguments.config)] if arguments.config else [])]
         words += [word for text in arguments.set for word in ("--set", text)]

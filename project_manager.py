@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from manager import command_line
+
 if TYPE_CHECKING:
     from manager.console import Terminal
     from manager.session import Session
@@ -19,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's grammar."""
     grammar = argparse.ArgumentParser(
         prog="project_manager.py",
+        allow_abbrev=False,
         description="Train an image classifier on Amazon SageMaker in your own container. The actions of one call run "
         "in the order in which they stand here; the settings are those of container/modeling/config.py.",
     )
@@ -27,48 +30,32 @@ def parser() -> argparse.ArgumentParser:
     add("--init_s3_buckets", action="store_true", help="create buckets, policies and role; upload the split images")
     add("--build_and_push_docker_image", action="store_true", help="build the training image and push it to ECR")
     add("--launch_training", action="store_true", help="launch a training job, and follow it")
-    add("--monitor", nargs="?", const="", metavar="JOB", help="follow a training job (default: the last one)")
     add("--stop_training", nargs="?", const="", metavar="JOB", help="stop a training job (default: the last one)")
+    add("--monitor", nargs="?", const="", metavar="JOB", help="follow a training job (default: the last one)")
     add("--download_results", nargs="?", const="", metavar="JOB", help="fetch results/JOB/ (default: the last job)")
     add("--stop_local_aws", action="store_true", help="stop the AWS on this machine, and forget all it holds")
     options = grammar.add_argument_group("options")
     add = options.add_argument
     add("--local", action="store_true", help="use an AWS on this machine, which really runs the jobs")
     add("--dry_run", action="store_true", help="print what would be done as aws commands; change nothing")
-    add("--follow", action=argparse.BooleanOptionalAction, default=True, help=argparse.SUPPRESS)
+    add("--follow", action="store_true", default=True, help="follow the launched job to its end (this is the default)")
     add("--no_follow", dest="follow", action="store_false", help="return as soon as the job is launched")
     add("--prune", action="store_true", help="delete images from the data bucket that are in no set any more")
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting; may be repeated")
-    add("--config", type=Path, metavar="FILE", help="a file like config.py, or a YAML file of overrides to it")
-    add("--debug", action="store_true", help="show the traceback of an error")
+    command_line.add_settings_options(options)
     return grammar
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 when done, 1 when something failed. Wrong usage exits with 2."""
     grammar = parser()
-    arguments = grammar.parse_args(argv)
+    arguments = command_line.parse(grammar, argv)
     if not _has_action(arguments):
         grammar.error("nothing to do: give at least one action, such as --init_s3_buckets")
-    if malformed := [text for text in arguments.set if "=" not in text]:
-        grammar.error(f"--set takes NAME=VALUE, not {malformed[0]!r}")
-
-    from container.errors import ProjectError
-    from manager.console import Terminal
-
-    terminal = Terminal()
-    try:
-        _run(arguments, terminal)
-    except KeyboardInterrupt:
-        terminal.error("interrupted; the same command goes on where this one ended")
-        return 1
-    except Exception as error:
-        if arguments.debug:
-            raise
-        known = isinstance(error, ProjectError)
-        terminal.error(str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)")
-        return 1
-    return 0
+    return command_line.run(
+        lambda terminal: _run(arguments, terminal),
+        debug=arguments.debug,
+        after_interrupt="the same command goes on where this one ended",
+    )
 
 
 def _has_action(arguments: argparse.Namespace) -> bool:
@@ -91,14 +78,10 @@ def _run(arguments: argparse.Namespace, terminal: "Terminal") -> None:
 
 
 def _session(arguments: argparse.Namespace, terminal: "Terminal") -> "Session":
-    from container.modeling.config_file import CONFIG_FILE, load_settings
     from manager import aws, local, plan
     from manager.session import Session
 
-    assignments = dict(text.split("=", maxsplit=1) for text in arguments.set)
-    settings = load_settings(arguments.config or CONFIG_FILE, assignments)
-    words = ["python", "project_manager.py", *(["--local"] if arguments.local else [])]
-    words += ["--config", str(arguments.config)] if arguments.config else []
+    settings = command_line.settings(arguments)
     target = local.start(PROJECT_ROOT) if arguments.local else None
     return Session(
         settings=settings,
@@ -107,8 +90,16 @@ def _session(arguments: argparse.Namespace, terminal: "Terminal") -> "Session":
         executor=plan.describe if arguments.dry_run else plan.execute,
         flavor=target.flavor if target else settings.training_image.flavor,
         project_root=PROJECT_ROOT,
-        command=shlex.join(words),
+        command=_command(arguments),
     )
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Return how to call this command line for the same account and project again."""
+    words = ["python", "project_manager.py", *(["--local"] if arguments.local else [])]
+    words += ["--config", str(arguments.config)] if arguments.config else []
+    named = [text for text in arguments.set if text.startswith(("aws.", "project_name=", "algorithm_name="))]
+    return shlex.join(words + [word for text in named for word in ("--set", text)])
 
 
 def _act(arguments: argparse.Namespace, session: "Session") -> None:
@@ -121,11 +112,16 @@ def _act(arguments: argparse.Namespace, session: "Session") -> None:
         image = commands.build_and_push_docker_image(session)
     if arguments.launch_training:
         launched = commands.launch_training(session, image)
-    following = arguments.monitor is not None or (launched and arguments.follow and not arguments.dry_run)
     if arguments.stop_training is not None:
         commands.stop_training(session, arguments.stop_training or commands.last_job(session))
-    if following and not commands.monitor(session, arguments.monitor or launched or commands.last_job(session)):
+    if arguments.dry_run:
+        if launched or arguments.monitor is not None or arguments.download_results is not None:
+            session.terminal.plain("# following a job and downloading its results change nothing: no part of a dry run")
         return
+    if arguments.monitor is not None or (launched and arguments.follow):
+        job = arguments.monitor or launched or commands.last_job(session)
+        if not commands.monitor(session, job):
+            return
     if arguments.download_results is not None:
         commands.download_results(session, arguments.download_results or launched or commands.last_job(session))
 

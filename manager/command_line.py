@@ -1,0 +1,77 @@
+"""What the project's two command lines share: the options that override settings, and the only catch of errors."""
+
+import argparse
+import io
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Imported where they are used: --help and wrong usage must answer in a blink.
+if TYPE_CHECKING:
+    from container.modeling.settings import Settings
+    from manager.console import Terminal
+
+
+def add_settings_options(group: argparse._ActionsContainer) -> None:
+    """Add --set, --config and --debug."""
+    group.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting; repeatable"
+    )
+    group.add_argument(
+        "--config", type=Path, metavar="FILE", help="a file like config.py, or a YAML of overrides to it"
+    )
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def parse(grammar: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the parsed arguments; wrong usage ends the program with 2."""
+    arguments = grammar.parse_args(argv)
+    if malformed := [text for text in arguments.set if "=" not in text]:
+        grammar.error(f"--set takes NAME=VALUE, not {malformed[0]!r}")
+    return arguments
+
+
+def settings(arguments: argparse.Namespace) -> "Settings":
+    """Return the settings that the options name.
+
+    Raises:
+        SettingsError: the file is missing or cannot be read, or a setting is unknown or wrong.
+    """
+    from container.modeling.config_file import CONFIG_FILE, load_settings
+
+    assignments = dict(text.split("=", maxsplit=1) for text in arguments.set)
+    return load_settings(arguments.config or CONFIG_FILE, assignments)
+
+
+def run(action: Callable[["Terminal"], None], *, debug: bool, after_interrupt: str) -> int:
+    """Do what the command line is asked to do; return 0 when done, 1 when it failed.
+
+    An error is one line on standard error; its traceback is shown only with `debug`.
+
+    Args:
+        action: what to do, given the terminal.
+        debug: whether an error is let through with its traceback.
+        after_interrupt: what Ctrl-C leaves behind, in words.
+    """
+    from container.errors import ProjectError
+    from manager.console import Terminal
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # File names hold characters that not every terminal's encoding has.
+            stream.reconfigure(errors="backslashreplace")
+    terminal = Terminal()
+    try:
+        action(terminal)
+    except KeyboardInterrupt:
+        terminal.error(f"interrupted; {after_interrupt}")
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        unforeseen = "" if isinstance(error, ProjectError) else f"{type(error).__name__}: "
+        hint = " (--debug shows where)" if unforeseen else ""
+        terminal.error(unforeseen + " ".join(str(error).split()) + hint)
+        return 1
+    return 0
