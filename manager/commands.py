@@ -99,7 +99,7 @@ def download_results(session: Session, job: str) -> None:
         ProjectError: the job has no results, they are damaged, or AWS refuses.
     """
     directory = results.download(session.aws, job, session.project_root / "results", session.terminal)
-    results.show(directory, session.terminal)
+    results.show(directory, f"{directory.relative_to(session.project_root)}/", session.terminal)
 
 
 def last_job(session: Session) -> str:

@@ -86,11 +86,11 @@ class Terminal:
         with Live(spinner, console=self.out, transient=True, refresh_per_second=8, redirect_stderr=False):
             yield lambda text: spinner.update(text=Text(text))
 
-    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table; all columns but the first are aligned to the right."""
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+        """Print a table; all columns but the first are aligned to the right. A `Text` cell has a style of its own."""
         table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         for position, name in enumerate(header):
             table.add_column(escape(name), justify="right" if position else "left")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(cell) if isinstance(cell, str) else cell for cell in row))
         self.out.print(table)

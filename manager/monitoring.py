@@ -29,13 +29,16 @@ class Progress:
     seconds: float
     """Duration of that epoch."""
     metrics: str
-    """The line's metrics, as they stand there."""
+    """The line's metrics of the validation set, as they stand there."""
 
     @classmethod
     def read(cls, line: str) -> "Progress | None":
         """Return what a log line tells of progress; None: it is no epoch's line."""
         match = re.search(r"\bepoch=(\d+) epochs=(\d+) seconds=([.\d]+) (.*)", line)
-        return cls(int(match[1]), int(match[2]), float(match[3]), match[4]) if match else None
+        if match is None:
+            return None
+        metrics = [word for word in match[4].split() if word.startswith("val_")]
+        return cls(int(match[1]), int(match[2]), float(match[3]), " ".join(metrics))
 
     def __str__(self) -> str:
         left = (self.epochs - self.epoch) * self.seconds

@@ -5,6 +5,8 @@ import tarfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from rich.text import Text
+
 from container.report.facts import METRICS_FILE, Metrics, Scores
 from manager.aws import Aws
 from manager.console import Terminal
@@ -29,7 +31,7 @@ def download(aws: Aws, job: str, directory: Path, terminal: Terminal) -> Path:
     """
     target, partial = directory / job, directory / f".{job}.partial"
     if target.is_dir():
-        terminal.unchanged(f"results in {target}")
+        terminal.unchanged(f"results of {job}")
         return target
     bucket, key = _archive_of(aws, job)
     shutil.rmtree(partial, ignore_errors=True)
@@ -46,8 +48,13 @@ def download(aws: Aws, job: str, directory: Path, terminal: Terminal) -> Path:
     return target
 
 
-def show(directory: Path, terminal: Terminal) -> None:
+def show(directory: Path, shown_as: str, terminal: Terminal) -> None:
     """Print the classification table and the confusion matrix of downloaded results.
+
+    Args:
+        directory: the folder of the results.
+        shown_as: how the folder is named to the user.
+        terminal: where to print.
 
     Raises:
         DataError: the results have no readable metrics.
@@ -65,7 +72,7 @@ def show(directory: Path, terminal: Terminal) -> None:
     else:
         _show_confusions(metrics, terminal)
     terminal.plain(f"accuracy {metrics.accuracy:.4f}, loss {metrics.loss:.4f} on the evaluation images")
-    terminal.plain(f"everything is in {directory}")
+    terminal.plain(f"everything is in {shown_as}")
 
 
 def _score_row(name: str, scores: Scores) -> tuple[str, ...]:
@@ -75,10 +82,16 @@ def _score_row(name: str, scores: Scores) -> tuple[str, ...]:
 def _show_matrix(metrics: Metrics, terminal: Terminal) -> None:
     names = [scores.name for scores in metrics.classes]
     rows = [
-        (name, *(str(count) if count else "·" for count in counts))
-        for name, counts in zip(names, metrics.confusion_matrix, strict=True)
+        (name, *(_matrix_cell(count, is_right=true == predicted) for predicted, count in enumerate(counts)))
+        for true, (name, counts) in enumerate(zip(names, metrics.confusion_matrix, strict=True))
     ]
     terminal.table("Confusion matrix: true class per row, predicted class per column", ("", *names), rows)
+
+
+def _matrix_cell(count: int, *, is_right: bool) -> Text:
+    if not count:
+        return Text("·", style="dim")
+    return Text(f"{count:,}", style="green" if is_right else "bold red")
 
 
 def _show_confusions(metrics: Metrics, terminal: Terminal) -> None:

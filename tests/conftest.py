@@ -20,7 +20,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def split_project(project: Project) -> Project:
-    """A project with a split data set of two classes, light and dark, 10 images each, and settings to train it."""
+    """A project with a small split data set, and settings to train it in a second."""
+    split_shades(project)
+    return project
+
+
+def split_shades(project: Project) -> None:
+    """Give a project a data set of two classes, light and dark, 10 images each, split, and settings to train it."""
     for name, shade in (("dark", 10), ("light", 240)):
         for number in range(10):
             path = project.root / "data" / "images" / name / f"{number}.png"
@@ -29,7 +35,6 @@ def split_project(project: Project) -> Project:
     write_config(project.root / "container" / "modeling" / "config.py")
     done = project.run("data_handler.py")
     assert done.returncode == 0, done.stderr
-    return project
 
 
 def png(shade: int) -> bytes:

@@ -73,5 +73,5 @@ def test_the_job_is_described_as_on_sagemaker(project: Project, results: Path) -
 
 def test_results_are_downloaded_once_and_shown_again(project: Project, results: Path) -> None:
     shown = project.manage_local("--download_results", results.name).stdout
-    assert "unchanged  results in" in shown
+    assert f"unchanged  results of {results.name}" in shown
     assert "Confusion matrix" in shown
