@@ -81,7 +81,7 @@ def _score_row(name: str, scores: Scores) -> tuple[str, ...]:
 
 def _show_matrix(metrics: Metrics, terminal: Terminal) -> None:
     names = [scores.name for scores in metrics.classes]
-    rows = [
+    rows: list[tuple[str | Text, ...]] = [
         (name, *(_matrix_cell(count, is_right=true == predicted) for predicted, count in enumerate(counts)))
         for true, (name, counts) in enumerate(zip(names, metrics.confusion_matrix, strict=True))
     ]
