@@ -20,9 +20,10 @@ DATA = Data(
 IMAGE = Image(height=16, width=16, channels=1)  # pixels; 1 channel is greyscale, 3 is RGB
 MODEL = Model(name="baseline")
 TRAINING = Training(
-    epochs=25,
+    epochs=20,
     batch_size=32,  # images
-    learning_rate=1e-3,
+    learning_rate=5e-4,
+    monitor="val_loss",  # tells epochs apart where the accuracy on few images is the same
     patience=8,  # epochs without improvement
 )
 TRAINING_JOB = TrainingJob(

@@ -11,6 +11,16 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+KmsKeyArn = Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+)?$")]
+
+
+# Instance families whose storage is a local NVMe disk: CreateTrainingJob refuses VolumeKmsKeyId with them.
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
+NVME_FAMILIES = frozenset(
+    {"c5d", "c6id", "g4dn", "g5", "g6", "g6e", "gr6", "m5d", "m6id", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en"}
+    | {"p6-b200", "r5d", "r6id", "trn1", "trn1n", "trn2"}
+)
+
 
 class Section(BaseModel):
     """A group of settings: frozen, unknown names forbidden, each field's docstring its description."""
@@ -125,6 +135,23 @@ class Aws(Section):
     """AWS region, for example `eu-central-1`; empty: the one that the AWS command line is configured for."""
     profile: str = ""
     """Named profile of the AWS command line; empty: its default, or the credentials in the environment."""
+    customer: str = Field("", max_length=256)
+    """Whom the costs are for: the tag `Customer` of everything that the project creates; empty: no such tag."""
+    tags: dict[str, str] = Field({}, max_length=40)
+    """Further tags of everything that the project creates, beside `Project` and `Service`."""
+
+
+class Storage(Section):
+    """The project's buckets."""
+
+    kms_key: KmsKeyArn = ""
+    """KMS key that encrypts images and results; empty: a key of S3's own (SSE-S3)."""
+    abort_uploads_after_days: int = Field(7, ge=1, le=3650)
+    """Days after which the parts of an upload that was never finished are deleted."""
+    delete_old_versions_after_days: int = Field(30, ge=1, le=3650)
+    """Days that an overwritten or deleted object can still be brought back."""
+    delete_logs_after_days: int = Field(90, ge=1, le=3650)
+    """Days that the record of who accessed the buckets is kept."""
 
 
 class TrainingImage(Section):
@@ -134,10 +161,12 @@ class TrainingImage(Section):
     """`gpu`: TensorFlow with the CUDA libraries. `cpu`: without, for instance types that have no GPU."""
     base_image: str = Field("python:3.11-slim-bookworm", pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]*$")
     """What the image is built on: Debian or Ubuntu with Python 3.11 to 3.13."""
+    keep_last: int = Field(10, ge=1, le=1000)
+    """Images that the repository keeps; older ones are deleted."""
 
 
 class TrainingJob(Section):
-    """The machine that SageMaker trains on."""
+    """The machine that SageMaker trains on, and under which conditions."""
 
     instance_type: str = Field("ml.g5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
     """SageMaker instance type; see https://aws.amazon.com/sagemaker/pricing for what each costs."""
@@ -145,6 +174,51 @@ class TrainingJob(Section):
     """Storage for images and results, in GB."""
     max_runtime_seconds: int = Field(86_400, ge=1, le=2_419_200)
     """Seconds after which SageMaker stops the job and keeps what it wrote so far."""
+    input_mode: Literal["File", "FastFile"] = "File"
+    """`File`: images are copied to the instance before training. `FastFile`: each is fetched when it is first read."""
+    spot: bool = False
+    """Use spare capacity, which costs up to 90 % less and can be taken away; checkpoints are then kept in S3."""
+    max_wait_seconds: int = Field(0, ge=0, le=2_419_200)
+    """With `spot`: seconds that waiting and running may take together; 0: twice `max_runtime_seconds`."""
+    retry_attempts: int = Field(0, ge=0, le=30)
+    """How often SageMaker starts the job again after an internal error of its own."""
+    keep_alive_seconds: int = Field(0, ge=0, le=3_600)
+    """Seconds that the instance is kept for a next job, which then starts at once; kept time costs."""
+    network_isolation: bool = False
+    """Give the container no network at all; SageMaker itself still moves images and results."""
+    subnets: tuple[str, ...] = Field((), max_length=16)
+    """Subnets of your VPC that the instance joins; needs `security_group_ids`."""
+    security_group_ids: tuple[str, ...] = Field((), max_length=5)
+    """Security groups of the instance in your VPC; needs `subnets`."""
+    volume_kms_key: KmsKeyArn = ""
+    """KMS key that encrypts the instance's storage; empty: a key of SageMaker's own."""
+    encrypt_traffic: bool = False
+    """Encrypt what several instances send each other; slower."""
+    environment: dict[str, str] = Field({}, max_length=100)
+    """Environment variables of the container, no secrets: DescribeTrainingJob shows them."""
+
+    @model_validator(mode="after")
+    def _sagemaker_takes_the_combination(self) -> Self:
+        if self.max_wait_seconds and not self.spot:
+            raise ValueError("max_wait_seconds is for spot jobs only: set spot=true, or leave it at 0")
+        if self.max_wait_seconds and self.max_wait_seconds < self.max_runtime_seconds:
+            raise ValueError("max_wait_seconds must be at least max_runtime_seconds, since it holds the running too")
+        if self.spot and self.keep_alive_seconds:
+            raise ValueError("a spot job's instance cannot be kept: set keep_alive_seconds=0, or spot=false")
+        if bool(self.subnets) != bool(self.security_group_ids):
+            raise ValueError("subnets and security_group_ids go together: set both, or neither")
+        family = self.instance_type.split(".")[1]
+        if self.volume_kms_key and family in NVME_FAMILIES:
+            raise ValueError(
+                f"volume_kms_key cannot be used with {self.instance_type}: its storage is a local NVMe disk, which the "
+                "instance encrypts by a key of its own; leave volume_kms_key empty"
+            )
+        return self
+
+    @property
+    def max_wait(self) -> int:
+        """Seconds that a spot job may wait and run: `max_wait_seconds`, or its default."""
+        return self.max_wait_seconds or min(2 * self.max_runtime_seconds, 2_419_200)
 
 
 def _project_name(name: str) -> str:
@@ -174,6 +248,7 @@ class Settings(ContainerSettings):
     """Names the training jobs: `<ALGORITHM_NAME>-YYYY-mm-dd-HH-MM-SS`."""
     data: Data = Data()
     aws: Aws = Aws()
+    storage: Storage = Storage()
     training_image: TrainingImage = TrainingImage()
     training_job: TrainingJob = TrainingJob()
 

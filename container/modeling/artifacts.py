@@ -1,0 +1,111 @@
+"""Writes what lies in model.tar.gz: the model in three formats, and what is known about it.
+
+`checkpoint/` is a SavedModel for TensorFlow Serving and its like, with two signatures. Both return `probabilities`,
+float32 of shape (images, classes):
+
+- `serving_default` (also called `serving_pixels`) takes `pixels`: float32, 0 to 255, of shape (images, height, width,
+  channels), the input size of the settings.
+- `serving_images` takes `image_bytes`: strings of shape (images,), each an encoded image of any size (JPEG, PNG, GIF,
+  BMP, WebP), which is decoded and resized as in training.
+
+`model.keras` and `model.h5` take pixels. The pickles hold plain Python and NumPy objects only.
+"""
+
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from container.modeling.decoding import decode_image
+from container.modeling.evaluate import Evaluation
+from container.modeling.settings import ContainerSettings, Image
+from container.report import facts
+
+# Hidden, and on the file system of the model's folder, where a rename is one step.
+INCOMPLETE_FOLDER = ".incomplete"
+# Every Python since 3.4 reads it.
+PICKLE_PROTOCOL = 4
+
+
+def write_artifacts(
+    folder: Path,
+    model: keras.Model,
+    settings: ContainerSettings,
+    metrics: facts.Metrics,
+    evaluation: Evaluation,
+    history: tuple[facts.Epoch, ...],
+) -> None:
+    """Write everything into a folder, replacing what an earlier run left there.
+
+    Nothing appears under its name before all of it is written.
+    """
+    incomplete = folder / INCOMPLETE_FOLDER
+    _remove(incomplete)
+    incomplete.mkdir(parents=True)
+    try:
+        _write_model(incomplete, model, settings.image)
+        _write_facts(incomplete, settings, metrics, history)
+        _write_pickles(incomplete, settings, evaluation)
+        for whole in sorted(incomplete.iterdir()):
+            _remove(folder / whole.name)
+            whole.rename(folder / whole.name)
+    finally:
+        _remove(incomplete)
+
+
+def _write_model(folder: Path, model: keras.Model, image: Image) -> None:
+    # The optimizer's state belongs to the last epoch, the weights to the best one: it is left out.
+    model = keras.Model(model.inputs, model.outputs, name=model.name)
+    model.save(folder / facts.KERAS_FILE)
+    model.save(folder / facts.H5_FILE)
+    _export(folder / facts.SAVED_MODEL_FOLDER, model, image)
+
+
+def _export(folder: Path, model: keras.Model, image: Image) -> None:
+    def from_pixels(pixels: Any) -> dict[str, Any]:
+        return {"probabilities": model(pixels, training=False)}
+
+    def from_images(image_bytes: Any) -> dict[str, Any]:
+        decoded = tf.TensorSpec((image.height, image.width, image.channels), tf.uint8)
+        pixels = tf.map_fn(lambda encoded: decode_image(encoded, image), image_bytes, fn_output_signature=decoded)
+        return from_pixels(tf.cast(pixels, tf.float32))
+
+    pixels = tf.TensorSpec((None, image.height, image.width, image.channels), tf.float32, name="pixels")
+    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    # The first one is the default.
+    archive.add_endpoint("serving_pixels", from_pixels, input_signature=[pixels])
+    archive.add_endpoint("serving_images", from_images, input_signature=[image_bytes])
+    archive.write_out(folder, verbose=False)
+
+
+def _write_facts(
+    folder: Path, settings: ContainerSettings, metrics: facts.Metrics, history: tuple[facts.Epoch, ...]
+) -> None:
+    facts.write_classes(folder / facts.CLASSES_FILE, (scores.name for scores in metrics.classes))
+    facts.write_history(folder / facts.HISTORY_FILE, history)
+    metrics.write(folder / facts.METRICS_FILE)
+    (folder / facts.CONFIG_FILE).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _write_pickles(folder: Path, settings: ContainerSettings, evaluation: Evaluation) -> None:
+    objects = {
+        # As Keras's class_indices: position by name.
+        facts.CLASSES_PICKLE: {scores.name: position for position, scores in enumerate(evaluation.classes)},
+        facts.REPORT_PICKLE: evaluation.as_report(),
+        facts.CONFUSION_PICKLE: evaluation.confusion_matrix,
+        facts.CONFIG_PICKLE: settings.model_dump(),
+    }
+    for name, content in objects.items():
+        (folder / name).write_bytes(pickle.dumps(content, protocol=PICKLE_PROTOCOL))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

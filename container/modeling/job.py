@@ -1,0 +1,132 @@
+"""What SageMaker gives a training job: the folder /opt/ml and a few environment variables, as objects.
+
+The contract is https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html;
+SAGEMAKER_BASE_DIR moves the folder, for sagemaker-training and for us alike.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from container.errors import DataError, ProjectError
+
+
+class JobError(ProjectError):
+    """The training job is not set up as SageMaker would, or asks for what this image cannot do."""
+
+
+@dataclass(frozen=True)
+class OptMl:
+    """The folders and files of /opt/ml, wherever it lies."""
+
+    base: Path
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Return /opt/ml, or the folder that SAGEMAKER_BASE_DIR names."""
+        return cls(Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")))
+
+    @property
+    def model_dir(self) -> Path:
+        """What lies here at the end becomes model.tar.gz."""
+        return self.base / "model"
+
+    @property
+    def output_data_dir(self) -> Path:
+        """What lies here at the end becomes output.tar.gz."""
+        return self.base / "output" / "data"
+
+    @property
+    def failure_file(self) -> Path:
+        """Its first 1024 characters become the job's FailureReason."""
+        return self.base / "output" / "failure"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Synced with CheckpointConfig's S3Uri while the job runs."""
+        return self.base / "checkpoints"
+
+    @property
+    def hyperparameters_file(self) -> Path:
+        """The request's HyperParameters."""
+        return self.base / "input" / "config" / "hyperparameters.json"
+
+    @property
+    def channels_file(self) -> Path:
+        """The request's InputDataConfig, by channel."""
+        return self.base / "input" / "config" / "inputdataconfig.json"
+
+    @property
+    def resources_file(self) -> Path:
+        """The names of the job's hosts, and which one this is."""
+        return self.base / "input" / "config" / "resourceconfig.json"
+
+    def check(self) -> None:
+        """Raise JobError where SageMaker's description of the job is missing."""
+        for file in (self.hyperparameters_file, self.channels_file, self.resources_file):
+            if not file.is_file():
+                raise JobError(f"{file} does not exist: SageMaker writes it before it calls `train`")
+
+    def channel_dir(self, channel: str) -> Path:
+        """Holds the files of one entry of InputDataConfig."""
+        return self.base / "input" / "data" / channel
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training job, as SageMaker describes it to this host."""
+
+    opt_ml: OptMl
+    name: str
+    """TrainingJobName; empty where nobody gave one."""
+    hyperparameters: Mapping[str, str]
+    channels: tuple[str, ...]
+    hosts: tuple[str, ...]
+    current_host: str
+
+    @classmethod
+    def read(cls, opt_ml: OptMl) -> Self:
+        """Read the job's description from the files under `opt_ml` and the environment.
+
+        Raises:
+            JobError: a file is missing or is not what SageMaker writes.
+        """
+        hyperparameters = _read_table(opt_ml.hyperparameters_file)
+        channels = _read_table(opt_ml.channels_file)
+        resources = _read_table(opt_ml.resources_file)
+        hosts = tuple(resources.get("hosts", ["algo-1"]))
+        return cls(
+            opt_ml=opt_ml,
+            name=os.environ.get("TRAINING_JOB_NAME", ""),
+            hyperparameters={name: str(value) for name, value in hyperparameters.items()},
+            channels=tuple(channels),
+            hosts=hosts,
+            current_host=resources.get("current_host", hosts[0]),
+        )
+
+    def channel(self, name: str) -> Path:
+        """Return the folder of a channel's files.
+
+        Raises:
+            DataError: the request has no such channel, or it holds nothing.
+        """
+        folder = self.opt_ml.channel_dir(name)
+        if not folder.is_dir():
+            given = ", ".join(map(repr, self.channels)) or "none"
+            raise DataError(f"the channel {name!r} is missing: add it to the job's InputDataConfig (given: {given})")
+        if next(folder.iterdir(), None) is None:
+            raise DataError(f"the channel {name!r} is empty: upload images under the S3 prefix that it names")
+        return folder
+
+
+def _read_table(file: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise JobError(f"{file} cannot be read ({error}): SageMaker writes it before it calls `train`") from None
+    if not isinstance(table, dict):
+        raise JobError(f"{file} is not a JSON object: SageMaker writes it before it calls `train`")
+    return table

@@ -1,0 +1,83 @@
+"""Training jobs for the tests: a folder laid out as SageMaker lays out /opt/ml, and the real `train` on it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from container.modeling.job import OptMl
+
+TRAIN = Path(__file__).parents[2] / "container" / "train"
+CHANNELS = {"training": 12, "validation": 4, "evaluation": 4}
+CLASSES = ("bright", "dark", "striped")
+# A network that trains in a moment.
+TINY = {
+    "image.height": "8",
+    "image.width": "8",
+    "image.channels": "1",
+    "model.filters": "[4, 4, 4, 4, 4]",
+    "model.dense_units": "8",
+    "training.epochs": "2",
+    "training.batch_size": "8",
+}
+
+
+def lay_out(base: Path, hyperparameters: Mapping[str, str] = TINY, hosts: tuple[str, ...] = ("algo-1",)) -> OptMl:
+    """Lay out a job with images of three classes that are easily told apart."""
+    opt_ml = OptMl(base)
+    random = np.random.default_rng(0)
+    for channel, count in CHANNELS.items():
+        for name in CLASSES:
+            folder = opt_ml.channel_dir(channel) / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                picture(name, random).save(folder / f"{number}.png")
+    for file, content in (
+        (opt_ml.hyperparameters_file, dict(hyperparameters)),
+        (opt_ml.channels_file, {name: {"TrainingInputMode": "File"} for name in CHANNELS}),
+        (opt_ml.resources_file, {"current_host": hosts[0], "hosts": list(hosts)}),
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+    return opt_ml
+
+
+def picture(name: str, random: np.random.Generator) -> Image.Image:
+    """Return a noisy grey picture of a class, 10 pixels high and 12 wide."""
+    pixels = random.integers(0, 60, (10, 12), dtype=np.uint8)
+    if name == "bright":
+        pixels += 190
+    elif name == "striped":
+        pixels[:, ::4] += 190
+        pixels[:, 1::4] += 190
+    return Image.fromarray(pixels)
+
+
+def start(opt_ml: OptMl, program: Path = TRAIN) -> subprocess.Popen[str]:
+    """Start `train` on a job, with both output streams in one."""
+    environment = {"PATH": os.environ["PATH"], "SAGEMAKER_BASE_DIR": str(opt_ml.base), "TRAINING_JOB_NAME": "test-job"}
+    return subprocess.Popen(
+        [sys.executable, str(program)],
+        env=environment,
+        cwd=opt_ml.base,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(opt_ml: OptMl, program: Path = TRAIN) -> tuple[int, str]:
+    """Run `train` on a job to its end; return the exit code and the log."""
+    with start(opt_ml, program) as process:
+        log, _ = process.communicate(timeout=300)
+    return process.returncode, log
+
+
+def failure_reason(opt_ml: OptMl) -> str:
+    """Return what DescribeTrainingJob would show."""
+    return opt_ml.failure_file.read_text(encoding="utf-8")[:1024]

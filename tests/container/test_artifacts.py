@@ -1,0 +1,60 @@
+"""Writing the model's folder, whole or not at all."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from container.modeling.artifacts import write_artifacts
+from container.modeling.evaluate import evaluate
+from container.modeling.models import build_model
+from container.modeling.settings import ContainerSettings, Image, Model
+from container.report import facts
+
+SETTINGS = ContainerSettings(image=Image(height=8, width=8), model=Model(filters=(1, 1, 1, 1, 1), dense_units=1))
+EPOCH = facts.Epoch(
+    epoch=1, phase=1, seconds=0.5, learning_rate=0.001, loss=2.5, accuracy=0.5, val_loss=1e-9, val_accuracy=1.0
+)
+
+
+def write(folder: Path, classes: tuple[str, ...]) -> facts.Metrics:
+    evaluation = evaluate(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]], np.float32), classes)
+    metrics = facts.Metrics(
+        training_job="",
+        accuracy=evaluation.accuracy,
+        loss=evaluation.loss,
+        classes=evaluation.classes,
+        macro_average=evaluation.macro_average,
+        weighted_average=evaluation.weighted_average,
+        confusion_matrix=evaluation.confusion_matrix.tolist(),
+        training_images=2,
+        validation_images=2,
+        evaluation_images=2,
+        parameters=9,
+        monitor="val_loss",
+        best_epoch=EPOCH,
+        epochs=1,
+        stopped=False,
+    )
+    write_artifacts(folder, build_model(SETTINGS, 2), SETTINGS, metrics, evaluation, (EPOCH,))
+    return metrics
+
+
+def test_a_failure_leaves_what_was_there_before(tmp_path: Path) -> None:
+    earlier = tmp_path / facts.CLASSES_FILE
+    earlier.write_text("of an earlier run")
+    with pytest.raises(UnicodeEncodeError):
+        write(tmp_path, ("a", "no text: \udcff"))
+    assert list(tmp_path.iterdir()) == [earlier]
+    assert earlier.read_text() == "of an earlier run"
+
+
+def test_a_later_run_replaces_an_earlier_one_and_what_was_left_incomplete(tmp_path: Path) -> None:
+    for leftover in (tmp_path / ".incomplete", tmp_path / "checkpoint" / "old", tmp_path / "metrics.json"):
+        leftover.mkdir(parents=True)
+    metrics = write(tmp_path, ('<b>"ä, b"</b>', "metrics"))
+    assert facts.Metrics.read(tmp_path / facts.METRICS_FILE) == metrics
+    assert facts.read_classes(tmp_path / facts.CLASSES_FILE) == ('<b>"ä, b"</b>', "metrics")
+    assert facts.read_history(tmp_path / facts.HISTORY_FILE) == (EPOCH,)
+    assert not (tmp_path / ".incomplete").exists()
+    assert not (tmp_path / "checkpoint" / "old").exists()
