@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add("--stop_training", nargs="?", const="", metavar="JOB", help="stop a training job (default: the last one)")
     add("--monitor", nargs="?", const="", metavar="JOB", help="follow a training job (default: the last one)")
     add("--download_results", nargs="?", const="", metavar="JOB", help="fetch results/JOB/ (default: the last job)")
+    add("--delete", action="store_true", help="remove all that the project made on AWS; asks first")
     add("--stop_local_aws", action="store_true", help="stop the AWS on this machine, and forget all it holds")
     options = grammar.add_argument_group("options")
     add = options.add_argument
@@ -40,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     add("--dry_run", action="store_true", help="print what would be done as aws commands; change nothing")
     add("--follow", action="store_true", default=True, help="follow the launched job to its end (this is the default)")
     add("--no_follow", dest="follow", action="store_false", help="return as soon as the job is launched")
+    add("--yes", action="store_true", help="answer every question with yes, for scripts")
+    add("--with_data", action="store_true", help="let --delete remove buckets that hold objects, too")
     add("--prune", action="store_true", help="delete images from the data bucket that are in no set any more")
     command_line.add_settings_options(options)
     return grammar
@@ -63,7 +66,12 @@ def _has_action(arguments: argparse.Namespace) -> bool:
 
 
 def _needs_account(arguments: argparse.Namespace) -> bool:
-    flags = (arguments.init_s3_buckets, arguments.build_and_push_docker_image, arguments.launch_training)
+    flags = (
+        arguments.init_s3_buckets,
+        arguments.build_and_push_docker_image,
+        arguments.launch_training,
+        arguments.delete,
+    )
     jobs = (arguments.monitor, arguments.stop_training, arguments.download_results)
     return any(flags) or any(job is not None for job in jobs)
 
@@ -90,6 +98,8 @@ def _session(arguments: argparse.Namespace, terminal: "Terminal") -> "Session":
         executor=plan.describe if arguments.dry_run else plan.execute,
         flavor=target.flavor if target else settings.training_image.flavor,
         project_root=PROJECT_ROOT,
+        # Where nothing is changed, or the answer is given already, nothing is asked.
+        confirm=(lambda question, answer: None) if arguments.yes or arguments.dry_run else terminal.confirm,
         command=_command(arguments),
     )
 
@@ -114,15 +124,24 @@ def _act(arguments: argparse.Namespace, session: "Session") -> None:
         launched = commands.launch_training(session, image)
     if arguments.stop_training is not None:
         commands.stop_training(session, arguments.stop_training or commands.last_job(session))
+    _watch(arguments, session, launched)
+    if arguments.delete:
+        commands.delete(session, with_data=arguments.with_data)
+
+
+def _watch(arguments: argparse.Namespace, session: "Session", launched: str) -> None:
+    """Follow a job and fetch its results, as far as the flags ask for it."""
+    from manager import commands
+
+    follows = arguments.monitor is not None or (launched and arguments.follow)
+    downloads = arguments.download_results is not None
     if arguments.dry_run:
-        if launched or arguments.monitor is not None or arguments.download_results is not None:
+        if follows or downloads:
             session.terminal.plain("# following a job and downloading its results change nothing: no part of a dry run")
         return
-    if arguments.monitor is not None or (launched and arguments.follow):
-        job = arguments.monitor or launched or commands.last_job(session)
-        if not commands.monitor(session, job):
-            return
-    if arguments.download_results is not None:
+    if follows and not commands.monitor(session, arguments.monitor or launched or commands.last_job(session)):
+        return
+    if downloads:
         commands.download_results(session, arguments.download_results or launched or commands.last_job(session))
 
 

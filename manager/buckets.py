@@ -1,9 +1,9 @@
-"""The project's two buckets, and the upload of the three sets of images (`--init_s3_buckets`)."""
+"""The project's buckets, and the upload of the three sets of images (`--init_s3_buckets`)."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,114 +12,92 @@ from botocore.exceptions import ClientError
 from container.dataset.record import RECORD, SETS, Split
 from container.errors import DataError
 from container.modeling.settings import Settings
-from manager import names, template
+from manager import names
 from manager.aws import Aws, error_code
+from manager.bucket_aspects import Aspect
 from manager.errors import AwsError
 from manager.plan import ApiCall, Plan
 
-POLICY_TEMPLATE = Path(__file__).parent / "policies" / "bucket.json"
-
 
 @dataclass(frozen=True)
-class Aspect:
-    """One property of a bucket: how it is asked for, and the call that sets it."""
+class RemoteObject:
+    """An object in a bucket."""
 
-    title: str
-    get: str
-    put: str
-    parameter: str
-    """Name of the value in the `put` call and in the answer of the `get` call."""
-    value: Any
-    bare: bool = False
-    """Whether the answer has the value's fields themselves, not under the parameter's name."""
-
-    def read(self, response: Mapping[str, Any]) -> Any:
-        """Return the property's present value, in the form of `value`."""
-        if self.parameter == "Policy":
-            return json.loads(response["Policy"])
-        return response if self.bare else response.get(self.parameter)
-
-    @property
-    def sent(self) -> Any:
-        """The value as the `put` call takes it."""
-        return json.dumps(self.value) if self.parameter == "Policy" else self.value
-
-
-def aspects(settings: Settings, bucket: str, place: names.Place) -> tuple[Aspect, ...]:
-    """Return what each of the project's buckets must be: private, encrypted, reached by TLS only, tagged."""
-    policy = template.render(
-        template.read(POLICY_TEMPLATE), {"BUCKET": bucket, "PARTITION": place.partition}, POLICY_TEMPLATE.name
-    )
-    tag_set = [{"Key": key, "Value": value} for key, value in sorted(names.tags(settings).items())]
-    blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-    encryption = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
-    return (
-        Aspect(
-            "block public access",
-            "get_public_access_block",
-            "put_public_access_block",
-            "PublicAccessBlockConfiguration",
-            dict.fromkeys(blocks, True),
-        ),
-        Aspect(
-            "turn access control lists off",
-            "get_bucket_ownership_controls",
-            "put_bucket_ownership_controls",
-            "OwnershipControls",
-            {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
-        ),
-        Aspect(
-            "encrypt what is stored",
-            "get_bucket_encryption",
-            "put_bucket_encryption",
-            "ServerSideEncryptionConfiguration",
-            encryption,
-        ),
-        Aspect("refuse requests without TLS", "get_bucket_policy", "put_bucket_policy", "Policy", policy),
-        Aspect("tag it", "get_bucket_tagging", "put_bucket_tagging", "Tagging", {"TagSet": tag_set}, bare=True),
-    )
+    size: int
+    """Bytes."""
+    etag: str
+    """S3's entity tag: the MD5 of an object that was sent in one piece and is not encrypted by a KMS key."""
+    modified: datetime
 
 
 @dataclass(frozen=True)
 class BucketState:
-    """What was read of a bucket: whether it exists, and the present value of each aspect by its title."""
+    """What was read of a bucket."""
 
     exists: bool
     present: Mapping[str, Any]
+    """The present value of each aspect by its title."""
+    has_objects: bool = False
+
+    @property
+    def project(self) -> str | None:
+        """The project that the bucket's tags name; None: they name none."""
+        tag_set = (self.present.get("tags") or {}).get("TagSet", [])
+        return next((tag["Value"] for tag in tag_set if tag["Key"] == "Project"), None)
 
 
 def read_bucket(aws: Aws, bucket: str, wanted: Iterable[Aspect]) -> BucketState:
     """Ask AWS what a bucket is now.
 
     Raises:
-        AwsError: the bucket belongs to somebody else, or AWS refuses to tell.
+        AwsError: the bucket is in another account or another region, or AWS refuses to tell.
     """
     s3 = aws.client("s3")
     with aws.explained(f"could not look at the bucket {bucket}"):
         try:
-            s3.head_bucket(Bucket=bucket)
+            s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=aws.place.account)
         except ClientError as error:
             if error_code(error) in ("404", "NoSuchBucket"):
                 return BucketState(False, {})
-            if error_code(error) in ("403", "301", "AccessDenied"):
+            if error_code(error) in ("403", "AccessDenied"):
                 raise AwsError(
-                    f"the bucket {bucket} belongs to somebody else or lies in another region (names are unique among "
-                    "all users of S3): choose another PROJECT_NAME in config.py"
+                    f"the bucket {bucket} belongs to another account, or your permissions do not let you see it: names "
+                    "of buckets are unique among all users of S3, so choose another PROJECT_NAME, such as one that "
+                    "begins with your company's name"
+                ) from None
+            if error_code(error) in ("301", "PermanentRedirect"):
+                raise AwsError(
+                    f"the bucket {bucket} lies in another region than {aws.place.region}: set aws.region to its "
+                    "region, or choose another PROJECT_NAME"
                 ) from None
             raise
-        return BucketState(True, {aspect.title: _read_aspect(s3, bucket, aspect) for aspect in wanted})
+        present = {aspect.title: _read_aspect(s3, bucket, aspect) for aspect in wanted}
+        listed = s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    return BucketState(True, present, has_objects=bool(listed.get("Contents")))
 
 
-def plan_bucket(bucket: str, region: str, wanted: Iterable[Aspect], state: BucketState) -> Plan:
-    """Plan what makes a bucket exist as it is wanted."""
-    calls = []
-    if not state.exists:
+def plan_bucket(settings: Settings, bucket: str, region: str, wanted: Iterable[Aspect], state: BucketState) -> Plan:
+    """Plan what makes a bucket exist as it is wanted.
+
+    Raises:
+        AwsError: the bucket is another project's, or was there before the project with somebody's objects in it.
+    """
+    if state.exists:
+        _check_owned(settings, bucket, state)
+        calls = []
+    else:
         # us-east-1 is what S3 means where no location is given, and the one value that it refuses.
         location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         create = {"Bucket": bucket, "ObjectOwnership": "BucketOwnerEnforced"}
-        calls.append(ApiCall("s3", "create_bucket", create | location, f"create the bucket {bucket}"))
+        calls = [ApiCall("s3", "create_bucket", create | location, f"create the bucket {bucket}", "created")]
     calls += [
-        ApiCall("s3", aspect.put, {"Bucket": bucket, aspect.parameter: aspect.sent}, f"{aspect.title}: {bucket}")
+        ApiCall(
+            "s3",
+            aspect.put,
+            {"Bucket": bucket, aspect.parameter: aspect.sent},
+            f"set up the bucket {bucket}: {aspect.title}",
+            "changed" if state.exists else "created",
+        )
         for aspect in wanted
         if not _matches(state.present.get(aspect.title), aspect.value)
     ]
@@ -143,16 +121,21 @@ def local_files(settings: Settings, project_root: Path) -> dict[str, Path]:
     return files | {RECORD: directory / RECORD}
 
 
-def remote_objects(aws: Aws, bucket: str) -> dict[str, tuple[int, str]]:
-    """Return size in bytes and entity tag of each object of the three sets by its key; a missing bucket has none."""
-    objects: dict[str, tuple[int, str]] = {}
+def remote_objects(aws: Aws, bucket: str) -> dict[str, RemoteObject]:
+    """Return the objects of the three sets by their keys; a missing bucket has none.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    objects: dict[str, RemoteObject] = {}
     pages = aws.client("s3").get_paginator("list_objects_v2")
     with aws.explained(f"could not list the bucket {bucket}"):
         try:
             for prefix in (*(f"{channel}/" for channel in SETS), RECORD):
                 for page in pages.paginate(Bucket=bucket, Prefix=prefix):
                     for item in page.get("Contents", []):
-                        objects[item["Key"]] = (item["Size"], item["ETag"].strip('"'))
+                        etag = item["ETag"].strip('"')
+                        objects[item["Key"]] = RemoteObject(item["Size"], etag, item["LastModified"])
         except ClientError as error:
             if error_code(error) != "NoSuchBucket":
                 raise
@@ -160,26 +143,29 @@ def remote_objects(aws: Aws, bucket: str) -> dict[str, tuple[int, str]]:
 
 
 def plan_upload(
-    bucket: str, files: Mapping[str, Path], objects: Mapping[str, tuple[int, str]], *, prune: bool = False
+    settings: Settings, files: Mapping[str, Path], objects: Mapping[str, RemoteObject], *, prune: bool = False
 ) -> Plan:
     """Plan what makes the bucket hold the local sets: the files that are new or differ are sent.
 
     Raises:
         DataError: the bucket holds images that the sets do not, and they are not to be pruned.
     """
+    bucket = names.data_bucket(settings)
     stale = sorted(key for key in objects if key not in files)
     if stale and not prune:
         raise DataError(
             f"{len(stale):,} objects in s3://{bucket}, such as {stale[0]}, are not in the present split, but training "
             "would read them: add --prune to delete them, or choose another PROJECT_NAME"
         )
-    fresh = [key for key, path in files.items() if not _is_same(path, objects.get(key))]
+    is_same = _has_same_time if settings.storage.kms_key else _has_same_content
+    fresh = [key for key, path in files.items() if key not in objects or not is_same(path, objects[key])]
     uploads = [
         ApiCall(
             "s3",
             "put_object",
             {"Bucket": bucket, "Key": key, "Body": files[key]},
             f"upload {key}",
+            "changed" if key in objects else "created",
             group=f"upload images to s3://{bucket}",
         )
         for key in fresh
@@ -190,12 +176,21 @@ def plan_upload(
             "delete_object",
             {"Bucket": bucket, "Key": key},
             f"delete {key}",
+            "deleted",
             group=f"delete images that are in no set from s3://{bucket}",
         )
         for key in stale
     ]
     same = len(files) - len(fresh)
     return Plan((*deletions, *uploads), (f"{same:,} images and records in s3://{bucket}",) if same else ())
+
+
+def _check_owned(settings: Settings, bucket: str, state: BucketState) -> None:
+    # A bucket without our tag and without objects is what a run leaves that was ended right after making it.
+    if state.project == settings.project_name or (state.project is None and not state.has_objects):
+        return
+    owner = f"the project {state.project}" if state.project else "something else: it holds objects and lacks our tags"
+    raise AwsError(f"the bucket {bucket} exists and belongs to {owner}; choose another PROJECT_NAME in config.py")
 
 
 def _read_aspect(s3: Any, bucket: str, aspect: Aspect) -> Any:
@@ -223,9 +218,15 @@ def _matches(present: Any, wanted: Any) -> bool:
     return bool(present == wanted)
 
 
-def _is_same(path: Path, remote: tuple[int, str] | None) -> bool:
-    # S3's entity tag of an object sent in one piece, without a KMS key, is its MD5.
-    if remote is None or remote[0] != path.stat().st_size:
+def _has_same_content(path: Path, remote: RemoteObject) -> bool:
+    if remote.size != path.stat().st_size:
         return False
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == remote[1]
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == remote.etag
+
+
+def _has_same_time(path: Path, remote: RemoteObject) -> bool:
+    """Whether the file is as large as the object and not changed since; with a KMS key no listing tells more."""
+    status = path.stat()
+    changed = max(status.st_mtime, status.st_ctime)
+    return remote.size == status.st_size and remote.modified.timestamp() > changed

@@ -1,8 +1,8 @@
 """One function per flag of `project_manager.py`: what is read, what is planned from it, what is shown."""
 
-from manager import buckets, image, monitoring, names, results, role, training
+from manager import bucket_aspects, buckets, image, monitoring, names, repository, results, role, teardown, training
 from manager.docker_engine import Engine
-from manager.plan import Plan
+from manager.plan import Plan, outline
 from manager.session import Session
 
 
@@ -16,12 +16,13 @@ def init_s3_buckets(session: Session, *, prune: bool = False) -> None:
     files = buckets.local_files(settings, session.project_root)
     session.terminal.heading(f"Buckets and role in account {place.account}, {place.region}")
     plan = Plan()
-    for bucket in (names.data_bucket(settings), names.output_bucket(settings)):
-        wanted = buckets.aspects(settings, bucket, place)
-        plan += buckets.plan_bucket(bucket, place.region, wanted, buckets.read_bucket(session.aws, bucket, wanted))
+    for bucket in names.buckets(settings):
+        wanted = bucket_aspects.aspects(settings, bucket, place)
+        state = buckets.read_bucket(session.aws, bucket, wanted)
+        plan += buckets.plan_bucket(settings, bucket, place.region, wanted, state)
     plan += role.plan_role(settings, place, role.read_role(session.aws, names.role(settings)))
-    data_bucket = names.data_bucket(settings)
-    plan += buckets.plan_upload(data_bucket, files, buckets.remote_objects(session.aws, data_bucket), prune=prune)
+    objects = buckets.remote_objects(session.aws, names.data_bucket(settings))
+    plan += buckets.plan_upload(settings, files, objects, prune=prune)
     session.carry_out(plan)
 
 
@@ -33,9 +34,10 @@ def build_and_push_docker_image(session: Session) -> image.Image:
     """
     settings, container = session.settings, session.project_root / "container"
     session.terminal.heading("Training image")
-    session.carry_out(image.plan_repository(settings, bool(image.repository_uri(session.aws, settings))))
+    state = repository.read_repository(session.aws, settings)
+    session.carry_out(repository.plan_repository(settings, session.aws.place, state))
     # Where nothing was done but shown, the repository is not there.
-    uri = image.repository_uri(session.aws, settings) or names.repository_uri(settings, session.aws.place)
+    uri = repository.uri(session.aws, settings) or names.repository_uri(settings, session.aws.place)
     tag = image.content_tag(container, session.flavor)
     if session.flavor == "directory":
         planned, plan = image.Image(uri, tag), image.plan_directory_image(settings, container, tag)
@@ -100,6 +102,29 @@ def download_results(session: Session, job: str) -> None:
     """
     directory = results.download(session.aws, job, session.project_root / "results", session.terminal)
     results.show(directory, f"{directory.relative_to(session.project_root)}/", session.terminal)
+
+
+def delete(session: Session, *, with_data: bool) -> None:
+    """Remove all that the project made on AWS and nothing else.
+
+    Args:
+        session: the session; it asks before it deletes.
+        with_data: whether buckets go that hold objects.
+
+    Raises:
+        ProjectError: a training job is running, the user says no, or AWS refuses.
+    """
+    settings, place = session.settings, session.aws.place
+    session.terminal.heading(f"Everything of {settings.project_name} in account {place.account}, {place.region}")
+    holdings = teardown.read_holdings(session.aws, settings)
+    plan = teardown.plan_teardown(settings, holdings, with_data=with_data)
+    if plan.calls:
+        outline(plan, session.terminal)
+        session.confirm("This cannot be undone", settings.project_name)
+    if with_data:
+        session.carry_out(teardown.plan_silence(holdings))
+        holdings = teardown.read_holdings(session.aws, settings)
+    session.carry_out(teardown.plan_teardown(settings, holdings, with_data=with_data))
 
 
 def last_job(session: Session) -> str:

@@ -1,6 +1,7 @@
 """What the command line shows: lines and tables on standard output, progress and errors on standard error."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from manager.errors import RefusedError
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -38,9 +41,9 @@ class Terminal:
         """Print the title of what follows."""
         self.out.print(f"[bold]{escape(text)}[/]")
 
-    def done(self, text: str) -> None:
-        """Say that something was done."""
-        self.out.print(f"  [green]done[/]       {escape(text)}")
+    def done(self, text: str, effect: str = "done") -> None:
+        """Say that something was done; `effect` is the word for it: created, changed, deleted."""
+        self.out.print(f"  [green]{effect:<9}[/]  {escape(text)}")
 
     def unchanged(self, text: str) -> None:
         """Say that something was found to be as it should be."""
@@ -53,6 +56,18 @@ class Terminal:
     def error(self, text: str) -> None:
         """Say why the command failed."""
         self.err.print(f"[red]error:[/] {escape(text)}")
+
+    def confirm(self, question: str, answer: str) -> None:
+        """Ask a question that is answered yes by typing `answer`.
+
+        Raises:
+            RefusedError: something else was typed, or nobody is there to answer.
+        """
+        if not sys.stdin.isatty():
+            raise RefusedError(f"{question}: nobody is here to answer; add --yes if it shall be done")
+        self.out.print(f"{escape(question)}. Type [bold]{escape(answer)}[/] to go on: ", end="")
+        if input().strip() != answer:
+            raise RefusedError("nothing was done")
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -25,3 +25,7 @@ class ResultsError(ProjectError):
 
 class LocalAwsError(ProjectError):
     """The AWS on this machine cannot be started or stopped."""
+
+
+class RefusedError(ProjectError):
+    """The user did not say yes to what was to be done."""

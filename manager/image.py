@@ -1,4 +1,4 @@
-"""The training image: what it is made of, its repository, and how it gets there (`--build_and_push_docker_image`).
+"""The training image: what it is made of, and how it gets into its repository (`--build_and_push_docker_image`).
 
 Its tag is `FLAVOR-CONTENT-BASE`: a hash of what goes into it, and the beginning of its base image's digest. The same
 code has the same tag, and a tag, being immutable, always the same content. Settings are no part of it.
@@ -13,11 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from botocore.exceptions import ClientError
-
 from container.modeling.settings import Settings
-from manager import names
-from manager.aws import Aws, error_code
+from manager import names, repository
+from manager.aws import Aws
 from manager.docker_engine import PLATFORM, Engine, context_files, registry_login
 from manager.errors import ImageError
 from manager.plan import ApiCall, DockerCall, Plan
@@ -58,15 +56,15 @@ def find(aws: Aws, settings: Settings, tag: str) -> Image | None:
     Raises:
         AwsError: AWS refuses to tell.
     """
-    uri = repository_uri(aws, settings)
+    uri = repository.uri(aws, settings)
     if not uri:
         return None
-    repository = names.repository(settings)
-    with aws.explained(f"could not look into the repository {repository}"):
+    name = names.repository(settings)
+    with aws.explained(f"could not look into the repository {name}"):
         pages = (
             aws.client("ecr")
             .get_paginator("describe_images")
-            .paginate(repositoryName=repository, filter={"tagStatus": "TAGGED"})
+            .paginate(repositoryName=name, filter={"tagStatus": "TAGGED"})
         )
         found = [
             (image["imagePushedAt"], known, image["imageDigest"])
@@ -91,38 +89,6 @@ def pushed(aws: Aws, settings: Settings, container: Path, flavor: Flavor) -> Ima
             "by --build_and_push_docker_image"
         )
     return image
-
-
-def repository_uri(aws: Aws, settings: Settings) -> str:
-    """Return the project's repository as the names of its images begin; empty: it does not exist.
-
-    Raises:
-        AwsError: AWS refuses to tell.
-    """
-    repository = names.repository(settings)
-    with aws.explained(f"could not look for the repository {repository}"):
-        try:
-            found = aws.client("ecr").describe_repositories(repositoryNames=[repository])
-        except ClientError as error:
-            if error_code(error) == "RepositoryNotFoundException":
-                return ""
-            raise
-    return str(found["repositories"][0]["repositoryUri"])
-
-
-def plan_repository(settings: Settings, exists: bool) -> Plan:
-    """Plan what makes the repository exist: scanned on push, its tags immutable, encrypted, tagged."""
-    repository = names.repository(settings)
-    if exists:
-        return Plan(unchanged=(f"repository {repository}",))
-    request = {
-        "repositoryName": repository,
-        "imageScanningConfiguration": {"scanOnPush": True},
-        "imageTagMutability": "IMMUTABLE",
-        "encryptionConfiguration": {"encryptionType": "AES256"},
-        "tags": [{"Key": key, "Value": value} for key, value in names.tags(settings).items()],
-    }
-    return Plan((ApiCall("ecr", "create_repository", request, f"create the repository {repository}"),))
 
 
 def plan_directory_image(settings: Settings, container: Path, tag: str) -> Plan:

@@ -33,6 +33,16 @@ def output_bucket(settings: Settings) -> str:
     return f"{settings.project_name}.output"
 
 
+def log_bucket(settings: Settings) -> str:
+    """Bucket of the record of who accessed the other two."""
+    return f"{settings.project_name}.logs"
+
+
+def buckets(settings: Settings) -> tuple[str, str, str]:
+    """All buckets of the project; the one that the others' access logs go to comes first."""
+    return log_bucket(settings), data_bucket(settings), output_bucket(settings)
+
+
 def role(settings: Settings) -> str:
     """IAM role that SageMaker assumes to run the project's jobs."""
     return f"{settings.project_name}-sagemaker"
@@ -74,8 +84,15 @@ def model_archive(settings: Settings, job: str) -> str:
 
 
 def tags(settings: Settings) -> dict[str, str]:
-    """Tags of everything that the project creates."""
-    return {"Project": settings.project_name, "Service": "sagemaker-image-classification"}
+    """Tags of everything that the project creates; `Project` tells what is the project's own."""
+    own = {"Project": settings.project_name, "Service": "sagemaker-image-classification"}
+    customer = {"Customer": settings.aws.customer} if settings.aws.customer else {}
+    return {**settings.aws.tags, **customer, **own}
+
+
+def tag_list(settings: Settings) -> list[dict[str, str]]:
+    """The same tags, as most services take them."""
+    return [{"Key": key, "Value": value} for key, value in sorted(tags(settings).items())]
 
 
 def console_url(place: Place, job: str) -> str:

@@ -7,14 +7,16 @@ sends it; `describe` prints the same plan as commands of the `aws` command line.
 import itertools
 import json
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from botocore import xform_name
 from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 from manager.aws import Aws
@@ -22,6 +24,11 @@ from manager.console import Terminal
 from manager.errors import AwsError
 
 PARALLEL_CALLS = 16
+# IAM tells all of AWS about a new role within some seconds; a minute and a half is rare.
+ATTEMPTS, RETRY_SECONDS = 18, 5.0
+
+
+Effect = Literal["created", "changed", "deleted", "done"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,12 @@ class ApiCall:
     parameters: Mapping[str, Any]
     message: str
     """What the call does, in words that follow "could not": `create the bucket x`."""
+    effect: Effect = "done"
+    """What it makes of a resource, for the report."""
     group: str = ""
     """Neighbors in one group need no order: they are sent together and shown as one, under the group's name."""
+    retry_on: str = ""
+    """A part of AWS's error text that tells that the call will succeed a little later; empty: there is none."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ def execute(plan: Plan, aws: Aws, terminal: Terminal) -> None:
         else:
             for call in calls:
                 _do(call, aws, terminal)
-                terminal.done(call.message)
+                terminal.done(call.message, getattr(call, "effect", "done"))
 
 
 def describe(plan: Plan, aws: Aws, terminal: Terminal) -> None:
@@ -98,6 +109,14 @@ def describe(plan: Plan, aws: Aws, terminal: Terminal) -> None:
             terminal.plain(f"# {call.message}\n{to_command(call)}")
         if len(calls) > len(shown):
             terminal.plain(f"# {group}: {len(calls) - len(shown):,} more like this one")
+
+
+def outline(plan: Plan, terminal: Terminal) -> None:
+    """Print what a plan is going to do, in words, a line per call or group."""
+    for group, calls in _groups(plan.calls):
+        lines = [f"{group} ({len(calls):,})"] if group else [call.message for call in calls]
+        for line in lines:
+            terminal.plain(f"  going to   {line}")
 
 
 def to_command(call: ApiCall | DockerCall) -> str:
@@ -138,9 +157,21 @@ def _groups(calls: Sequence[ApiCall | DockerCall]) -> Iterator[tuple[str, list[A
 def _do(call: ApiCall | DockerCall, aws: Aws, terminal: Terminal) -> None:
     if isinstance(call, DockerCall):
         call.action(terminal)
-        return
-    with aws.explained(f"could not {call.message}"):
-        _send(call, aws)
+    else:
+        with aws.explained(f"could not {call.message}"):
+            _send_patiently(call, aws, terminal)
+
+
+def _send_patiently(call: ApiCall, aws: Aws, terminal: Terminal) -> None:
+    for attempt in itertools.count(1):
+        try:
+            _send(call, aws)
+            break
+        except ClientError as error:
+            if not call.retry_on or call.retry_on not in str(error) or attempt == ATTEMPTS:
+                raise
+        terminal.plain(f"  waiting    {call.retry_on}: AWS does not know it everywhere yet; trying again")
+        time.sleep(RETRY_SECONDS)
 
 
 def _validate(call: ApiCall, aws: Aws) -> None:
@@ -172,4 +203,4 @@ def _send_together(group: str, calls: Sequence[ApiCall], aws: Aws, terminal: Ter
                 advance(1)
         finally:
             pool.shutdown(cancel_futures=True)
-    terminal.done(f"{group} ({len(calls):,})")
+    terminal.done(f"{group} ({len(calls):,})", calls[0].effect)

@@ -64,25 +64,33 @@ def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -
         "put_role_policy",
         {"RoleName": role, "PolicyName": POLICY_NAME, "PolicyDocument": json.dumps(policy)},
         f"let the role {role} read the images, write the results and the logs",
+        "changed" if state else "created",
     )
     if state is None:
-        tags = [{"Key": key, "Value": value} for key, value in names.tags(settings).items()]
-        create = {"RoleName": role, "AssumeRolePolicyDocument": json.dumps(trust), "Tags": tags}
-        return Plan((ApiCall("iam", "create_role", create, f"create the role {role}"), put_policy))
-    if names.tags(settings).items() - state.tags.items():
+        create = {
+            "RoleName": role,
+            "AssumeRolePolicyDocument": json.dumps(trust),
+            "Description": f"Runs the SageMaker jobs of the project {settings.project_name}",
+            "Tags": names.tag_list(settings),
+        }
+        calls = (ApiCall("iam", "create_role", create, f"create the role {role}", "created"), put_policy)
+        return Plan(calls)
+    if state.tags.get("Project") != settings.project_name:
         raise AwsError(
-            f"the role {role} exists but does not carry this project's tags, so it is somebody else's: choose "
-            "another PROJECT_NAME in config.py, or delete the role if nobody needs it"
+            f"the role {role} exists but does not carry this project's tag, so it is somebody else's: choose another "
+            "PROJECT_NAME in config.py, or delete the role if nobody needs it"
         )
-    calls = []
+    changes = []
     if state.trust != trust:
         document = {"RoleName": role, "PolicyDocument": json.dumps(trust)}
-        calls.append(
-            ApiCall("iam", "update_assume_role_policy", document, f"let only SageMaker assume the role {role}")
-        )
+        message = f"let only SageMaker assume the role {role}"
+        changes.append(ApiCall("iam", "update_assume_role_policy", document, message, "changed"))
     if state.policy != policy:
-        calls.append(put_policy)
-    return Plan(tuple(calls), () if calls else (f"role {role}",))
+        changes.append(put_policy)
+    if names.tags(settings).items() - state.tags.items():
+        tagged = {"RoleName": role, "Tags": names.tag_list(settings)}
+        changes.append(ApiCall("iam", "tag_role", tagged, f"tag the role {role}", "changed"))
+    return Plan(tuple(changes), () if changes else (f"role {role}",))
 
 
 def trust_policy(place: names.Place) -> Any:
@@ -99,9 +107,15 @@ def execution_policy(settings: Settings, place: names.Place) -> Any:
         "DATA_BUCKET": names.data_bucket(settings),
         "OUTPUT_BUCKET": names.output_bucket(settings),
         "REPOSITORY_ARN": names.repository_arn(settings, place),
+        "KMS_KEYS": sorted({settings.storage.kms_key, settings.training_job.volume_kms_key} - {""}),
     }
-    return _render("execution.json", values)
+    policy = _render("execution.json", values)
+    if values["KMS_KEYS"]:
+        policy["Statement"] += _render("kms.json", values)
+    if settings.training_job.subnets:
+        policy["Statement"] += _render("vpc.json", values)
+    return policy
 
 
-def _render(file: str, values: Mapping[str, str]) -> Any:
+def _render(file: str, values: Mapping[str, Any]) -> Any:
     return template.render(template.read(POLICIES / file), values, f"policies/{file}")

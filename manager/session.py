@@ -1,5 +1,6 @@
 """What every command needs: the settings, the account, the terminal, and what is done with a plan."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class Session:
     flavor: Flavor
     """The kind of image that the account runs."""
     project_root: Path
+    confirm: Callable[[str, str], None]
+    """Puts a question to the user, who says yes by typing the given word; raises `RefusedError` otherwise."""
     command: str
     """How this command line was called, up to its actions, for the commands that it suggests."""
 

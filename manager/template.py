@@ -8,6 +8,9 @@ from typing import Any
 
 from manager.errors import TemplateError
 
+ABSENT = object()
+"""The value of a placeholder that stands for nothing: the field that holds it is left out."""
+
 PLACEHOLDER = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -31,7 +34,8 @@ def render(template: Any, values: Mapping[str, Any], source: str) -> Any:
     """Return the template with its placeholders replaced.
 
     A text that is one placeholder and nothing else becomes the value itself, so that a number stays a number and a
-    table stays a table; within a longer text the value is written out.
+    table stays a table; within a longer text the value is written out. A field whose placeholder is `ABSENT` is left
+    out, and so is a table that loses all its fields by that.
 
     Args:
         template: JSON content.
@@ -42,9 +46,11 @@ def render(template: Any, values: Mapping[str, Any], source: str) -> Any:
         TemplateError: a placeholder has no value.
     """
     if isinstance(template, Mapping):
-        return {_text(key, values, source): render(value, values, source) for key, value in template.items()}
+        rendered = {_text(key, values, source): render(value, values, source) for key, value in template.items()}
+        present = {key: value for key, value in rendered.items() if value is not ABSENT}
+        return present if present or not template else ABSENT
     if isinstance(template, list):
-        return [render(value, values, source) for value in template]
+        return [value for value in (render(item, values, source) for item in template) if value is not ABSENT]
     if not isinstance(template, str):
         return template
     whole = PLACEHOLDER.fullmatch(template)

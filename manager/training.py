@@ -1,6 +1,7 @@
 """The request that launches a training job, rendered from its template (`--launch_training`)."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from manager import names, template
 from manager.aws import Aws
 from manager.errors import JobError
 from manager.plan import ApiCall, Plan
+from manager.template import ABSENT
 
 TEMPLATE = "training-job-config-template.json"
 RENDERED = "training-job-config.json"
+# What CreateTrainingJob answers while the role that was just created is not known everywhere.
+ROLE_NOT_KNOWN = "Could not assume role"
 
 
 def render_request(settings: Settings, place: names.Place, image: str, job: str, template_file: Path) -> Any:
@@ -30,26 +34,39 @@ def render_request(settings: Settings, place: names.Place, image: str, job: str,
         TemplateError: the template is missing, is not JSON, or has a placeholder without a value.
         SettingsError: more settings differ from their defaults than SageMaker takes hyperparameters.
     """
+    settings_of_job, output = settings.training_job, names.output_bucket(settings)
     values = {
         "TRAINING_JOB_NAME": job,
         "TRAINING_IMAGE": image,
         "ROLE_ARN": names.role_arn(settings, place),
         "DATA_BUCKET": names.data_bucket(settings),
-        "OUTPUT_BUCKET": names.output_bucket(settings),
-        "INSTANCE_TYPE": settings.training_job.instance_type,
-        "VOLUME_SIZE_GB": settings.training_job.volume_size_gb,
-        "MAX_RUNTIME_SECONDS": settings.training_job.max_runtime_seconds,
+        "OUTPUT_BUCKET": output,
+        "OUTPUT_KMS_KEY": settings.storage.kms_key or ABSENT,
+        "INPUT_MODE": settings_of_job.input_mode,
+        "INSTANCE_TYPE": settings_of_job.instance_type,
+        "VOLUME_SIZE_GB": settings_of_job.volume_size_gb,
+        "VOLUME_KMS_KEY": settings_of_job.volume_kms_key or ABSENT,
+        "KEEP_ALIVE_SECONDS": settings_of_job.keep_alive_seconds or ABSENT,
+        "MAX_RUNTIME_SECONDS": settings_of_job.max_runtime_seconds,
+        "SPOT": settings_of_job.spot,
+        "MAX_WAIT_SECONDS": settings_of_job.max_wait if settings_of_job.spot else ABSENT,
+        "CHECKPOINTS": f"s3://{output}/{job}/checkpoints/" if settings_of_job.spot else ABSENT,
+        "RETRY_ATTEMPTS": settings_of_job.retry_attempts or ABSENT,
+        "NETWORK_ISOLATION": settings_of_job.network_isolation,
+        "ENCRYPT_TRAFFIC": settings_of_job.encrypt_traffic,
+        "SUBNETS": list(settings_of_job.subnets) or ABSENT,
+        "SECURITY_GROUP_IDS": list(settings_of_job.security_group_ids) or ABSENT,
+        "ENVIRONMENT": settings_of_job.environment or ABSENT,
         "HYPERPARAMETERS": overrides.hyperparameters(settings.container_settings()),
-        "TAGS": [{"Key": key, "Value": value} for key, value in names.tags(settings).items()],
+        "TAGS": names.tag_list(settings),
     }
     return template.render(template.read(template_file), values, template_file.name)
 
 
 def plan_training(request: Any) -> Plan:
     """Plan the launch of a training job."""
-    return Plan(
-        (ApiCall("sagemaker", "create_training_job", request, f"launch the training job {request['TrainingJobName']}"),)
-    )
+    message = f"launch the training job {request['TrainingJobName']}"
+    return Plan((ApiCall("sagemaker", "create_training_job", request, message, "created", retry_on=ROLE_NOT_KNOWN),))
 
 
 def plan_stop(job: str) -> Plan:
@@ -71,14 +88,25 @@ def last_job(aws: Aws, settings: Settings) -> str:
     Raises:
         JobError: there is none.
     """
+    last = next(job_names(aws, settings), None)
+    if last is None:
+        raise JobError(f"there is no training job of {settings.algorithm_name} yet: launch one by --launch_training")
+    return last
+
+
+def job_names(aws: Aws, settings: Settings) -> Iterator[str]:
+    """Yield the names of the project's training jobs, the last one first.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
     pages = aws.client("sagemaker").get_paginator("list_training_jobs")
     with aws.explained("could not list the training jobs"):
         found = pages.paginate(NameContains=settings.algorithm_name, SortBy="CreationTime", SortOrder="Descending")
         for page in found:
             for summary in page["TrainingJobSummaries"]:
                 if names.is_training_job(settings, summary["TrainingJobName"]):
-                    return str(summary["TrainingJobName"])
-    raise JobError(f"there is no training job of {settings.algorithm_name} yet: launch one by --launch_training")
+                    yield str(summary["TrainingJobName"])
 
 
 def new_job_name(settings: Settings) -> str:

@@ -91,4 +91,5 @@ def copy_project(root: Path) -> Project:
         "AWS_CONFIG_FILE": str(root / "no-aws-config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(root / "no-aws-credentials"),
     }
-    return Project(root, kept | isolated | {"LOCAL_AWS_HOME": str(root / ".local_aws"), "COLUMNS": "120"})
+    local = {"LOCAL_AWS_HOME": str(root / ".local_aws"), "LOCAL_AWS_EXECUTOR": "process"}
+    return Project(root, kept | isolated | local | {"COLUMNS": "120"})

@@ -13,6 +13,9 @@ from typing import Any, Self
 
 from container.errors import DataError, ProjectError
 
+# Beginnings of the names of hyperparameters that SageMaker adds, such as a tuning job's _tuning_objective_metric.
+SAGEMAKERS_OWN = ("_", "sagemaker_")
+
 
 class JobError(ProjectError):
     """The training job is not set up as SageMaker would, or asks for what this image cannot do."""
@@ -86,6 +89,8 @@ class Job:
     channels: tuple[str, ...]
     hosts: tuple[str, ...]
     current_host: str
+    instance_type: str
+    """Such as ml.g5.xlarge; empty where nobody told."""
 
     @classmethod
     def read(cls, opt_ml: OptMl) -> Self:
@@ -101,10 +106,13 @@ class Job:
         return cls(
             opt_ml=opt_ml,
             name=os.environ.get("TRAINING_JOB_NAME", ""),
-            hyperparameters={name: str(value) for name, value in hyperparameters.items()},
+            hyperparameters={
+                name: str(value) for name, value in hyperparameters.items() if not name.startswith(SAGEMAKERS_OWN)
+            },
             channels=tuple(channels),
             hosts=hosts,
             current_host=resources.get("current_host", hosts[0]),
+            instance_type=str(resources.get("current_instance_type", "")),
         )
 
     def channel(self, name: str) -> Path:

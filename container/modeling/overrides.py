@@ -28,16 +28,12 @@ M = TypeVar("M", bound=BaseModel)
 def override(settings: M, assignments: Mapping[str, str]) -> M:
     """Return the settings with each dotted name set to its text, parsed by the setting's type.
 
-    Names that begin with `_` or `sagemaker_` are SageMaker's own and are passed over.
-
     Raises:
         SettingsError: a name is unknown, or a value is of the wrong type or out of its range.
     """
     values = settings.model_dump()
     fields = dict(leaves(type(settings)))
     for name, text in assignments.items():
-        if name.startswith(("_", "sagemaker_")):
-            continue
         if name not in fields:
             members = [field for field in fields if field.startswith(f"{name}.")]
             hint = f": it is a group; name one of {', '.join(members)}" if members else did_you_mean(name, list(fields))

@@ -16,7 +16,7 @@ KmsKeyArn = Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12
 
 # Instance families whose storage is a local NVMe disk: CreateTrainingJob refuses VolumeKmsKeyId with them.
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
-NVME_FAMILIES = frozenset(
+_NVME_FAMILIES = frozenset(
     {"c5d", "c6id", "g4dn", "g5", "g6", "g6e", "gr6", "m5d", "m6id", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en"}
     | {"p6-b200", "r5d", "r6id", "trn1", "trn1n", "trn2"}
 )
@@ -139,6 +139,8 @@ class Aws(Section):
     """Whom the costs are for: the tag `Customer` of everything that the project creates; empty: no such tag."""
     tags: dict[str, str] = Field({}, max_length=40)
     """Further tags of everything that the project creates, beside `Project` and `Service`."""
+    ask_above_usd: float = Field(50, ge=0)
+    """Ask before a launch that can cost more than this many USD; where AWS tells no price, nothing is asked."""
 
 
 class Storage(Section):
@@ -208,7 +210,7 @@ class TrainingJob(Section):
         if bool(self.subnets) != bool(self.security_group_ids):
             raise ValueError("subnets and security_group_ids go together: set both, or neither")
         family = self.instance_type.split(".")[1]
-        if self.volume_kms_key and family in NVME_FAMILIES:
+        if self.volume_kms_key and family in _NVME_FAMILIES:
             raise ValueError(
                 f"volume_kms_key cannot be used with {self.instance_type}: its storage is a local NVMe disk, which the "
                 "instance encrypts by a key of its own; leave volume_kms_key empty"

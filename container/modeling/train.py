@@ -18,6 +18,7 @@ from sagemaker_training.errors import ClientError
 
 from container.dataset.index import ImageFolder, index_images
 from container.errors import DataError, ProjectError
+from container.modeling.devices import check_gpus, import_tensorflow
 from container.modeling.job import Job, JobError, OptMl
 from container.modeling.overrides import override
 from container.modeling.settings import ContainerSettings
@@ -78,6 +79,7 @@ def train_and_evaluate(settings: ContainerSettings, job: Job) -> Metrics:
         ProjectError: the images, the settings or the job are not as they should be, or training failed.
     """
     images = _index_channels(job)
+    check_gpus(job.instance_type, import_tensorflow())
 
     import keras
 

@@ -24,10 +24,18 @@ TINY = {
     "model.dense_units": "8",
     "training.epochs": "2",
     "training.batch_size": "8",
+    # What a tuning job adds to each of its training jobs, and what sagemaker-training's own launchers add.
+    "_tuning_objective_metric": "val_accuracy",
+    "sagemaker_program": "train.py",
 }
 
 
-def lay_out(base: Path, hyperparameters: Mapping[str, str] = TINY, hosts: tuple[str, ...] = ("algo-1",)) -> OptMl:
+def lay_out(
+    base: Path,
+    hyperparameters: Mapping[str, str] = TINY,
+    hosts: tuple[str, ...] = ("algo-1",),
+    instance_type: str = "ml.c5.xlarge",
+) -> OptMl:
     """Lay out a job with images of three classes that are easily told apart."""
     opt_ml = OptMl(base)
     random = np.random.default_rng(0)
@@ -40,7 +48,10 @@ def lay_out(base: Path, hyperparameters: Mapping[str, str] = TINY, hosts: tuple[
     for file, content in (
         (opt_ml.hyperparameters_file, dict(hyperparameters)),
         (opt_ml.channels_file, {name: {"TrainingInputMode": "File"} for name in CHANNELS}),
-        (opt_ml.resources_file, {"current_host": hosts[0], "hosts": list(hosts)}),
+        (
+            opt_ml.resources_file,
+            {"current_host": hosts[0], "hosts": list(hosts), "current_instance_type": instance_type},
+        ),
     ):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content))

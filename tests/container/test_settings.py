@@ -15,6 +15,7 @@ from container.modeling import overrides
 from container.modeling.config_file import CONFIG_FILE, load_settings
 from container.modeling.settings import ContainerSettings, Section, Settings
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 PREAMBLE = """
 from container.modeling.settings import *
 PROJECT_NAME = "some-project"
@@ -43,6 +44,10 @@ def values(field: FieldInfo) -> st.SearchStrategy[Any]:
               if getattr(rule, limit, None) is not None}  # fmt: skip
     if typing.get_origin(annotation) is typing.Literal:
         return st.sampled_from(typing.get_args(annotation))
+    if annotation is bool:
+        return st.booleans()
+    if annotation == tuple[str, ...]:
+        return st.lists(TEXT, max_size=5).map(tuple)
     if typing.get_origin(annotation) is tuple:
         return st.tuples(*[st.integers(1, 2048)] * 5)
     if annotation is int:
@@ -50,10 +55,12 @@ def values(field: FieldInfo) -> st.SearchStrategy[Any]:
     if annotation is float:
         lowest, highest = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
         return st.floats(lowest, highest, exclude_min="gt" in limits, exclude_max="lt" in limits)
+    if typing.get_origin(annotation) is dict:
+        return st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), TEXT, max_size=5)
     assert annotation is str, f"no strategy for {annotation}"
     if "pattern" in limits:
         return st.from_regex(limits["pattern"], fullmatch=True)
-    return st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+    return TEXT
 
 
 def settings_of(model: type[BaseModel]) -> st.SearchStrategy[Any]:
@@ -196,9 +203,8 @@ class TestOverrides:
         assert said in refused
         assert name.split(".")[0] in refused
 
-    def test_names_of_sagemaker_are_passed_over(self) -> None:
-        assignments = {"_tuning_objective_metric": "val_accuracy", "sagemaker_program": "x", "training.epochs": "3"}
-        assert overrides.override(ContainerSettings(), assignments).training.epochs == 3
+    def test_a_group_is_no_setting_and_its_members_are_named(self) -> None:
+        assert "it is a group; name one of training.epochs, " in refusal(assignments={"training": "5"})
 
     @pytest.mark.parametrize(("text", "value"), [("false", False), ("False", False), ("0", False), ("true", True)])
     def test_false_is_false(self, text: str, value: bool) -> None:

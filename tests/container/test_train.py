@@ -221,6 +221,11 @@ def test_several_instances_are_refused(tmp_path: Path) -> None:
     assert "set InstanceCount to 1" in failed(lay_out(tmp_path, hosts=("algo-1", "algo-2")))
 
 
+def test_an_instance_with_gpus_of_which_none_is_seen_is_refused(tmp_path: Path) -> None:
+    reason = failed(lay_out(tmp_path, instance_type="ml.g5.xlarge"))
+    assert reason.startswith("ml.g5.xlarge has GPUs, but TensorFlow sees none")
+
+
 @pytest.mark.parametrize("channel", ["training", "evaluation"])
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, channel: str) -> None:
     opt_ml = lay_out(tmp_path, TINY | {"training.epochs": "1"})

@@ -100,10 +100,14 @@ class TestInit:
             assert rule["ObjectOwnership"] == "BucketOwnerEnforced"
             assert s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
             (statement,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
-            assert (statement["Effect"], statement["Condition"]) == (
-                "Deny",
-                {"Bool": {"aws:SecureTransport": "false"}},
-            )
+            denied = {"Bool": {"aws:SecureTransport": "false"}}
+            assert (statement["Effect"], statement["Condition"]) == ("Deny", denied)
+            assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+            assert s3.get_bucket_logging(Bucket=bucket)["LoggingEnabled"]["TargetBucket"] == "shades-project.logs"
+            assert {rule["ID"] for rule in s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]} == {
+                "abort-unfinished-uploads",
+                "delete-old-versions",
+            }
             assert {"Key": "Project", "Value": "shades-project"} in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
 
     def test_the_sets_are_uploaded_under_their_names(self, initialized: Project) -> None:
@@ -139,7 +143,9 @@ class TestInit:
     def test_what_was_changed_by_hand_is_put_back(self, initialized: Project) -> None:
         s3 = initialized.client("s3")
         s3.delete_bucket_policy(Bucket=OUTPUT)
-        assert f"refuse requests without TLS: {OUTPUT}" in initialized.manage_local("--init_s3_buckets").stdout
+        assert (
+            f"changed    set up the bucket {OUTPUT}: TLS only" in initialized.manage_local("--init_s3_buckets").stdout
+        )
         assert s3.get_bucket_policy(Bucket=OUTPUT)["Policy"]
 
     def test_images_of_an_older_split_are_refused_until_pruned(self, initialized: Project) -> None:

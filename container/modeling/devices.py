@@ -1,0 +1,47 @@
+"""TensorFlow itself, and the devices that it sees."""
+
+import os
+import re
+import sys
+import tempfile
+from typing import Any
+
+from container.modeling.job import JobError
+
+# SageMaker's families with NVIDIA GPUs: p3, p4d, p5en, g4dn, g5, g6e, gr6 and so on.
+GPU_INSTANCE_TYPE = r"ml\.(p\d|g\d|gr\d).*"
+
+
+def import_tensorflow() -> Any:
+    """Import TensorFlow and return it.
+
+    While it is imported it prints lines about oneDNN, whatever its log level; what it prints is shown only where the
+    import fails.
+    """
+    standard_error = os.dup(2)
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 2)
+        try:
+            import tensorflow
+        except BaseException:
+            printed.seek(0)
+            os.write(standard_error, printed.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+    return tensorflow
+
+
+def check_gpus(instance_type: str, tensorflow: Any) -> None:
+    """See that TensorFlow has the GPUs that are paid for.
+
+    Raises:
+        JobError: the instance type has GPUs, but TensorFlow sees none and would train on the processor, slowly.
+    """
+    if re.fullmatch(GPU_INSTANCE_TYPE, instance_type) and not tensorflow.config.list_physical_devices("GPU"):
+        raise JobError(
+            f"{instance_type} has GPUs, but TensorFlow sees none: train in an image of training_image.flavor=gpu, or "
+            "on an instance type without GPUs"
+        )

@@ -1,0 +1,162 @@
+"""What the project's buckets are to be, aspect by aspect: how each is asked for, and the call that sets it.
+
+Each aspect answers a control of the AWS Foundational Security Best Practices standard, named beside it:
+https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from container.modeling.settings import Settings
+from manager import names, template
+
+POLICIES = Path(__file__).parent / "policies"
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """One property of a bucket."""
+
+    title: str
+    get: str
+    put: str
+    parameter: str
+    """Name of the value in the `put` call and in the answer of the `get` call."""
+    value: Any
+    bare: bool = False
+    """Whether the answer has the value's fields themselves, not under the parameter's name."""
+
+    def read(self, answer: Mapping[str, Any]) -> Any:
+        """Return the property's present value, in the form of `value`."""
+        if self.parameter == "Policy":
+            return json.loads(answer["Policy"])
+        return answer if self.bare else answer.get(self.parameter)
+
+    @property
+    def sent(self) -> Any:
+        """The value as the `put` call takes it."""
+        return json.dumps(self.value) if self.parameter == "Policy" else self.value
+
+
+def aspects(settings: Settings, bucket: str, place: names.Place) -> tuple[Aspect, ...]:
+    """Return what a bucket of the project is to be, in the order in which it is to be set."""
+    return (
+        _tags(settings),
+        _block_public_access(),
+        _ownership(),
+        _encryption(settings, bucket),
+        _policy(settings, bucket, place),
+        _versioning(),
+        _lifecycle(settings, bucket),
+        _logging(settings, bucket),
+    )
+
+
+def _tags(settings: Settings) -> Aspect:
+    value = {"TagSet": names.tag_list(settings)}
+    return Aspect("tags", "get_bucket_tagging", "put_bucket_tagging", "Tagging", value, bare=True)
+
+
+def _block_public_access() -> Aspect:
+    """S3.2, S3.3, S3.8."""
+    blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    return Aspect(
+        "no public access",
+        "get_public_access_block",
+        "put_public_access_block",
+        "PublicAccessBlockConfiguration",
+        dict.fromkeys(blocks, True),
+    )
+
+
+def _ownership() -> Aspect:
+    """S3.12: access control lists are off."""
+    value = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    return Aspect(
+        "no access control lists",
+        "get_bucket_ownership_controls",
+        "put_bucket_ownership_controls",
+        "OwnershipControls",
+        value,
+    )
+
+
+def _encryption(settings: Settings, bucket: str) -> Aspect:
+    """S3.17 where there is a key. S3 delivers access logs only into buckets that it encrypts by itself."""
+    rule: dict[str, Any] = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    if settings.storage.kms_key and bucket != names.log_bucket(settings):
+        key = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": settings.storage.kms_key}
+        rule = {"ApplyServerSideEncryptionByDefault": key, "BucketKeyEnabled": True}
+    return Aspect(
+        "encryption",
+        "get_bucket_encryption",
+        "put_bucket_encryption",
+        "ServerSideEncryptionConfiguration",
+        {"Rules": [rule]},
+    )
+
+
+def _policy(settings: Settings, bucket: str, place: names.Place) -> Aspect:
+    """S3.5: requests without TLS are refused."""
+    file = "log-delivery.json" if bucket == names.log_bucket(settings) else "bucket.json"
+    values = {
+        "BUCKET": bucket,
+        "PARTITION": place.partition,
+        "ACCOUNT": place.account,
+        "PROJECT": settings.project_name,
+    }
+    policy = template.render(template.read(POLICIES / file), values, f"policies/{file}")
+    return Aspect("TLS only", "get_bucket_policy", "put_bucket_policy", "Policy", policy)
+
+
+def _versioning() -> Aspect:
+    """S3.14: what is overwritten or deleted can be brought back for some days."""
+    return Aspect(
+        "versioning",
+        "get_bucket_versioning",
+        "put_bucket_versioning",
+        "VersioningConfiguration",
+        {"Status": "Enabled"},
+        bare=True,
+    )
+
+
+def _lifecycle(settings: Settings, bucket: str) -> Aspect:
+    """S3.10, S3.13."""
+    storage = settings.storage
+    rules = [
+        {
+            "ID": "abort-unfinished-uploads",
+            "Filter": {"Prefix": ""},
+            "Status": "Enabled",
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": storage.abort_uploads_after_days},
+        },
+        {
+            "ID": "delete-old-versions",
+            "Filter": {"Prefix": ""},
+            "Status": "Enabled",
+            "NoncurrentVersionExpiration": {"NoncurrentDays": storage.delete_old_versions_after_days},
+            # The marker that a deletion leaves is of no use once the versions behind it are gone.
+            "Expiration": {"ExpiredObjectDeleteMarker": True},
+        },
+    ]
+    if bucket == names.log_bucket(settings):
+        expiration = {"Days": storage.delete_logs_after_days}
+        rules.append({"ID": "delete-logs", "Filter": {"Prefix": ""}, "Status": "Enabled", "Expiration": expiration})
+    return Aspect(
+        "lifecycle",
+        "get_bucket_lifecycle_configuration",
+        "put_bucket_lifecycle_configuration",
+        "LifecycleConfiguration",
+        {"Rules": rules},
+        bare=True,
+    )
+
+
+def _logging(settings: Settings, bucket: str) -> Aspect:
+    """S3.9: who accessed what is recorded."""
+    value = {"LoggingEnabled": {"TargetBucket": names.log_bucket(settings), "TargetPrefix": f"{bucket}/"}}
+    return Aspect("access log", "get_bucket_logging", "put_bucket_logging", "BucketLoggingStatus", value, bare=True)

@@ -1,0 +1,134 @@
+"""The project's repository of images in ECR (part of `--build_and_push_docker_image`)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from container.modeling.settings import Settings
+from manager import names
+from manager.aws import Aws, error_code
+from manager.errors import AwsError
+from manager.plan import ApiCall, Effect, Plan
+
+
+def uri(aws: Aws, settings: Settings) -> str:
+    """Return the project's repository as the names of its images begin; empty: it does not exist.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    repository = names.repository(settings)
+    with aws.explained(f"could not look for the repository {repository}"):
+        try:
+            found = aws.client("ecr").describe_repositories(repositoryNames=[repository])
+        except ClientError as error:
+            if error_code(error) == "RepositoryNotFoundException":
+                return ""
+            raise
+    return str(found["repositories"][0]["repositoryUri"])
+
+
+@dataclass(frozen=True)
+class RepositoryState:
+    """What was read of the repository."""
+
+    exists: bool
+    tags: Mapping[str, str] = field(default_factory=dict)
+    is_immutable: bool = False
+    is_scanned: bool = False
+    lifecycle: Any = None
+
+    def is_own(self, settings: Settings) -> bool:
+        """Whether it exists and carries the project's tag."""
+        return self.exists and self.tags.get("Project") == settings.project_name
+
+
+def read_repository(aws: Aws, settings: Settings) -> RepositoryState:
+    """Ask AWS what the repository is now.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    name, ecr = names.repository(settings), aws.client("ecr")
+    with aws.explained(f"could not look at the repository {name}"):
+        try:
+            (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
+        except ClientError as error:
+            if error_code(error) == "RepositoryNotFoundException":
+                return RepositoryState(False)
+            raise
+        try:
+            lifecycle = json.loads(ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"])
+        except ClientError as error:
+            if error_code(error) != "LifecyclePolicyNotFoundException":
+                raise
+            lifecycle = None
+        tags = ecr.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
+    return RepositoryState(
+        True,
+        {tag["Key"]: tag["Value"] for tag in tags},
+        found["imageTagMutability"] == "IMMUTABLE",
+        found["imageScanningConfiguration"]["scanOnPush"],
+        lifecycle,
+    )
+
+
+def plan_repository(settings: Settings, place: names.Place, state: RepositoryState) -> Plan:
+    """Plan what makes the repository exist: scanned on push, its tags immutable, encrypted, old images deleted.
+
+    Raises:
+        AwsError: a repository of that name exists that is not the project's.
+    """
+    name = names.repository(settings)
+    if state.exists and not state.is_own(settings):
+        raise AwsError(
+            f"the repository {name} exists but does not carry this project's tag, so it is somebody else's: choose "
+            "another PROJECT_NAME in config.py, or delete the repository if nobody needs it"
+        )
+    scan = {"scanOnPush": True}
+    effect: Effect = "changed" if state.exists else "created"
+    request: dict[str, Any]
+    calls = []
+    if not state.exists:
+        encryption: dict[str, str] = {"encryptionType": "AES256"}
+        if settings.storage.kms_key:
+            encryption = {"encryptionType": "KMS", "kmsKey": settings.storage.kms_key}
+        request = {
+            "repositoryName": name,
+            "imageScanningConfiguration": scan,
+            "imageTagMutability": "IMMUTABLE",
+            "encryptionConfiguration": encryption,
+            "tags": names.tag_list(settings),
+        }
+        calls.append(ApiCall("ecr", "create_repository", request, f"create the repository {name}", effect))
+    if state.exists and not state.is_scanned:
+        request = {"repositoryName": name, "imageScanningConfiguration": scan}
+        message = f"scan what is pushed to the repository {name}"
+        calls.append(ApiCall("ecr", "put_image_scanning_configuration", request, message, effect))
+    if state.exists and not state.is_immutable:
+        request = {"repositoryName": name, "imageTagMutability": "IMMUTABLE"}
+        message = f"make the tags of the repository {name} immutable"
+        calls.append(ApiCall("ecr", "put_image_tag_mutability", request, message, effect))
+    if state.exists and names.tags(settings).items() - state.tags.items():
+        request = {"resourceArn": names.repository_arn(settings, place), "tags": names.tag_list(settings)}
+        calls.append(ApiCall("ecr", "tag_resource", request, f"tag the repository {name}", effect))
+    if state.lifecycle != (lifecycle := _lifecycle(settings)):
+        request = {"repositoryName": name, "lifecyclePolicyText": json.dumps(lifecycle)}
+        message = f"keep the last {settings.training_image.keep_last} images of the repository {name}"
+        calls.append(ApiCall("ecr", "put_lifecycle_policy", request, message, effect))
+    return Plan(tuple(calls), () if calls else (f"repository {name}",))
+
+
+def _lifecycle(settings: Settings) -> Any:
+    keep = settings.training_image.keep_last
+    selection = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": keep}
+    rule = {
+        "rulePriority": 1,
+        "description": f"keep the last {keep} images",
+        "selection": selection,
+        "action": {"type": "expire"},
+    }
+    return {"rules": [rule]}
