@@ -1,0 +1,233 @@
+"""What the commands leave in an account: nothing twice, nothing of others, nothing behind; killed, they go on."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parliament import analyze_policy_string
+from rich.console import Console
+
+from container.modeling.config_file import load_settings
+from container.modeling.settings import Settings
+from manager import aws as aws_module
+from manager import buckets, commands, names, role
+from manager.aws import Aws
+from manager.console import Terminal
+from manager.errors import AwsError, RefusedError
+from manager.plan import ApiCall, DockerCall, Plan, execute
+from manager.session import Session
+from tests.conftest import png
+from tests.project import Project
+
+PLACE = names.Place("123456789012", "us-east-1")
+READING = ("Describe", "Get", "Head", "List", "BatchGet", "BatchCheck")
+
+
+class KilledError(BaseException):
+    """The command line was killed."""
+
+
+@dataclass
+class Counting:
+    """An executor that remembers what it sent, and dies before the call of a given number."""
+
+    dies_at: int | None = None
+    sent: list[ApiCall | DockerCall] = field(default_factory=list)
+
+    def __call__(self, plan: Plan, aws: Aws, terminal: Terminal) -> None:
+        for call in plan.calls:
+            if len(self.sent) == self.dies_at:
+                raise KilledError
+            execute(Plan((call,)), aws, terminal)
+            self.sent.append(call)
+
+
+@pytest.fixture
+def session(split_project: Project) -> Iterator[Session]:
+    """A session on an account of its own that is empty, with the small data set."""
+    settings = load_settings(split_project.root / "container/modeling/config.py")
+    local = split_project.run("-m", "local_aws", "start")
+    aws = aws_module.connect_local(settings, json.loads(local.stdout)["endpoint_url"])
+    quiet = Terminal(out=Console(file=io.StringIO()), err=Console(file=io.StringIO()))
+    session = Session(
+        settings, aws, quiet, execute, "directory", split_project.root, lambda question, answer: None, "manage"
+    )
+    yield session
+    commands.delete(session, with_data=True)
+
+
+def account(aws: Aws) -> dict[str, list[str]]:
+    """What the account holds."""
+    logs, ecr, iam = aws.client("logs"), aws.client("ecr"), aws.client("iam")
+    jobs = aws.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
+    return {
+        "buckets": [bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"]],
+        "roles": [found["RoleName"] for found in iam.list_roles()["Roles"]],
+        "repositories": [found["repositoryName"] for found in ecr.describe_repositories()["repositories"]],
+        "jobs": [job["TrainingJobName"] for job in jobs],
+        "log groups": [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]],
+    }
+
+
+def executed(session: Session, executor: Counting) -> list[ApiCall | DockerCall]:
+    """Create buckets, role and repository by this executor; return what it sent."""
+    by_it = replace(session, executor=executor)
+    commands.init_s3_buckets(by_it)
+    commands.build_and_push_docker_image(by_it)
+    return executor.sent
+
+
+def test_a_second_time_sends_nothing(session: Session) -> None:
+    assert executed(session, Counting())
+    assert executed(session, Counting()) == []
+
+
+def test_killed_at_any_call_a_second_run_completes_it(session: Session) -> None:
+    whole = executed(session, Counting())
+    # Uploads are all alike: one of them stands for the others.
+    first_upload = next(position for position, call in enumerate(whole) if getattr(call, "group", ""))
+    kinds = [position for position, call in enumerate(whole) if not getattr(call, "group", "")]
+    for dies_at in [*kinds, first_upload + 1]:
+        commands.delete(session, with_data=True)
+        killed = Counting(dies_at=dies_at)
+        with pytest.raises(KilledError):
+            executed(session, killed)
+        assert executed(session, Counting()), "there was something left to do"
+        # Whatever is not as planned would be sent again.
+        assert executed(session, Counting()) == []
+
+
+def test_deleting_leaves_the_account_as_it_was(session: Session) -> None:
+    before = account(session.aws)
+    executed(session, Counting())
+    job = commands.launch_training(session, None)
+    assert commands.monitor(session, job)
+    commands.delete(session, with_data=True)
+    assert account(session.aws) == before
+
+
+def test_deleting_keeps_data_unless_told_otherwise(session: Session) -> None:
+    executed(session, Counting())
+    commands.delete(session, with_data=False)
+    assert set(account(session.aws)["buckets"]) == {"shades-project.data", "shades-project.logs"}
+    assert account(session.aws)["roles"] == []
+    commands.delete(session, with_data=True)
+    assert account(session.aws)["buckets"] == []
+
+
+def test_deleting_was_interrupted_and_goes_on(session: Session) -> None:
+    executed(session, Counting())
+    with pytest.raises(KilledError):
+        commands.delete(replace(session, executor=Counting(dies_at=6)), with_data=True)
+    commands.delete(session, with_data=True)
+    assert not any(account(session.aws).values())
+
+
+def test_deleting_asks_for_the_name_of_the_project(session: Session) -> None:
+    executed(session, Counting())
+    asked = []
+
+    def refuse(question: str, answer: str) -> None:
+        asked.append(answer)
+        raise RefusedError("nothing was done")
+
+    with pytest.raises(RefusedError):
+        commands.delete(replace(session, confirm=refuse), with_data=True)
+    assert asked == ["shades-project"]
+    assert account(session.aws)["roles"] == ["shades-project-sagemaker"]
+
+
+class TestOfOthers:
+    """What is somebody else's is refused, never adopted, never deleted."""
+
+    def test_a_bucket_with_objects_and_without_our_tag(self, session: Session) -> None:
+        s3 = session.aws.client("s3")
+        s3.create_bucket(Bucket="shades-project.output")
+        s3.put_object(Bucket="shades-project.output", Key="theirs", Body=b"x")
+        try:
+            with pytest.raises(AwsError, match=r"shades-project\.output exists and belongs to something else"):
+                commands.init_s3_buckets(session)
+            commands.delete(session, with_data=True)
+            assert account(session.aws)["buckets"] == ["shades-project.output"]
+        finally:
+            s3.delete_object(Bucket="shades-project.output", Key="theirs")
+            s3.delete_bucket(Bucket="shades-project.output")
+
+    def test_a_bucket_of_another_project(self, session: Session) -> None:
+        s3 = session.aws.client("s3")
+        s3.create_bucket(Bucket="shades-project.data")
+        tags = {"TagSet": [{"Key": "Project", "Value": "other"}]}
+        s3.put_bucket_tagging(Bucket="shades-project.data", Tagging=tags)
+        try:
+            with pytest.raises(AwsError, match="belongs to the project other"):
+                commands.init_s3_buckets(session)
+        finally:
+            s3.delete_bucket(Bucket="shades-project.data")
+
+    def test_a_repository_without_our_tag(self, session: Session) -> None:
+        ecr = session.aws.client("ecr")
+        ecr.create_repository(repositoryName="shades-project/shades")
+        try:
+            with pytest.raises(AwsError, match="does not carry this project's tag"):
+                commands.build_and_push_docker_image(session)
+            commands.delete(session, with_data=True)
+            assert account(session.aws)["repositories"] == ["shades-project/shades"]
+        finally:
+            ecr.delete_repository(repositoryName="shades-project/shades")
+
+
+KEY = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        {},
+        {"storage.kms_key": KEY},
+        {
+            "training_job.instance_type": "ml.p3.2xlarge",
+            "training_job.volume_kms_key": KEY,
+            "training_job.subnets": '["subnet-1"]',
+            "training_job.security_group_ids": '["sg-1"]',
+        },
+    ],
+)
+def test_parliament_finds_nothing_in_the_roles_policy(assignments: dict[str, str]) -> None:
+    settings = load_settings(assignments=assignments)
+    policy = role.execution_policy(settings, PLACE)
+    found = analyze_policy_string(json.dumps(policy)).findings
+    assert [str(finding) for finding in found] == []
+    wide = [
+        statement["Sid"]
+        for statement in policy["Statement"]
+        if "*" in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+    ]
+    # These have no resources of their own: https://docs.aws.amazon.com/service-authorization/latest/reference/
+    assert set(wide) <= {"LogInToEcr", "WriteMetrics", "LookAtNetworks"}
+
+
+def test_keys_and_networks_are_in_the_policy_only_when_used() -> None:
+    plain = json.dumps(role.execution_policy(load_settings(), PLACE))
+    assert "kms:" not in plain
+    assert "ec2:" not in plain
+
+
+def test_every_region_is_created_in_the_way_that_it_asks_for() -> None:
+    settings: Settings = load_settings()
+    absent = buckets.BucketState(False, {})
+    for region, location in (("us-east-1", None), ("eu-west-1", {"LocationConstraint": "eu-west-1"})):
+        (create, *_) = buckets.plan_bucket(settings, "handwritten-digits.data", region, (), absent).calls
+        assert isinstance(create, ApiCall)
+        assert create.parameters.get("CreateBucketConfiguration") == location
+
+
+def test_with_a_key_an_unchanged_file_is_told_by_its_time(tmp_path: Path) -> None:
+    settings = load_settings(assignments={"storage.kms_key": KEY})
+    image = tmp_path / "a.png"
+    image.write_bytes(png(1))
+    sent: Any = buckets.plan_upload(settings, {"training/a/a.png": image}, {}).calls
+    assert [call.parameters["Key"] for call in sent] == ["training/a/a.png"]
