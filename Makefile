@@ -1,6 +1,6 @@
 # make run: the whole way on this machine.  make test: the tests.  make help: the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup run check format test clean
+.PHONY: help setup run check format test test-docker clean
 
 BIN := .env/bin
 REQUIREMENTS := local_env_requirements.txt container/requirements.txt container/requirements-cpu.txt tests/requirements.txt
@@ -17,6 +17,8 @@ setup: .env/complete ## make the virtual environment .env
 		-r local_env_requirements.txt -r container/requirements-cpu.txt -r tests/requirements.txt
 	@touch $@
 
+# Without this, jobs run as containers where a Docker engine answers; the first run is to be a quick one everywhere.
+run: export LOCAL_AWS_EXECUTOR ?= process
 run: setup ## train the sample data set from start to end on this machine, without an AWS account
 	@$(BIN)/python data_handler.py --sample digits
 	@$(BIN)/python data_handler.py
@@ -43,7 +45,10 @@ format: setup ## format the code, and mend what the linter can
 	$(BIN)/python scripts/settings_table.py
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadscope --cov
+	$(BIN)/python -m pytest --ignore tests/docker -n 2 --dist loadscope --cov
+
+test-docker: setup ## build, push and run the image by a real Docker engine (needs docker-registry and debootstrap)
+	$(BIN)/python -m pytest tests/docker
 
 clean: ## stop the AWS on this machine; remove its files, .env and caches (never data/ and results/)
 	@if [ -x $(BIN)/python ]; then $(BIN)/python project_manager.py --stop_local_aws; fi
