@@ -48,7 +48,7 @@ TRUST = {
 def main() -> None:
     """Starts a server of its own, measures one job, prints the figures, and stops the server."""
     with tempfile.TemporaryDirectory() as directory:
-        environment = {**os.environ, "LOCAL_AWS_HOME": f"{directory}/home"}
+        environment = {**os.environ, "LOCAL_AWS_HOME": f"{directory}/home", "LOCAL_AWS_EXECUTOR": "process"}
         server = json.loads(_local_aws("start", environment))
         try:
             whole, program = measure(server["endpoint_url"], Path(directory))

@@ -5,6 +5,9 @@ package adds what moto only pretends to do: a SageMaker training job fetches its
 program, streams its output to CloudWatch Logs and uploads its artifacts. Clients (boto3, the `aws` command
 line, any SDK) meet it over HTTP at an endpoint URL and need to know nothing else; nothing here knows them.
 
+Where a Docker engine and docker-registry are, ECR is a registry to push to and images run as containers
+(`local_aws.containers`); elsewhere images are directories and run as processes.
+
     python -m local_aws            in the foreground
     python -m local_aws start      in the background; `status` and `stop` go with it
 

@@ -22,7 +22,11 @@ _VARIABLES = """\
 environment variables:
   LOCAL_AWS_HOME                 directory for its files (default: .local_aws here)
   LOCAL_AWS_STOP_GRACE_SECONDS   from SIGTERM to SIGKILL when a job is stopped (120)
-  LOCAL_AWS_EXECUTOR             how programs are run (process)"""
+  LOCAL_AWS_EXECUTOR             docker: images are Docker images, run as containers; process: they are
+                                 directories, run as processes (default: docker where a Docker engine and
+                                 docker-registry are, else process)
+  LOCAL_AWS_MEMORY               what the containers of one job may use together, such as 8g (default: most
+                                 of the machine's memory)"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_environment(os.environ)
         home = lifecycle.Home(settings.home)
         if options.command == "start":
-            print(lifecycle.start(home, options.port).as_json())
+            print(lifecycle.start(home, options.port, settings.executor).as_json())
         elif options.command == "stop":
             stopped = lifecycle.stop(home)
             print(f"stopped {stopped.endpoint_url}" if stopped else f"no local_aws runs in {home.path}")
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             server.serve(settings, options.port, options.log_file)
     except (SettingsError, lifecycle.LifecycleError) as error:
-        print(f"local_aws: {error}", file=sys.stderr)
+        print(f"{lifecycle.ERROR_PREFIX}{error}", file=sys.stderr)
         return 1
     return 0
 

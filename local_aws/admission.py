@@ -17,10 +17,16 @@ from moto.sagemaker.exceptions import ResourceInUseException, SagemakerClientErr
 from moto.utilities.utils import get_partition
 
 from local_aws.executors import Executor
-from local_aws.images import Image, ImageReference, ImageSnapshots
+from local_aws.images import Image, ImageSource
 from local_aws.storage import Storage
 from local_aws.training_requests import TrainingRequest, require
 from local_aws.validation import WrongTypeError, input_shape, violations
+
+# What SageMaker runs; other manifests are lists of manifests (for several platforms, or with attestations).
+_RUNNABLE_MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+)
 
 
 def check_document(operation: str, body: str | bytes) -> dict[str, Any]:
@@ -71,13 +77,13 @@ def check_role(request: TrainingRequest, account_id: str, region: str) -> None:
     )
 
 
-def find_image(request: TrainingRequest, snapshots: ImageSnapshots, executor: Executor) -> Image:
+def find_image(request: TrainingRequest, images: ImageSource, executor: Executor) -> Image:
     """The request's image in the embedded ECR.
 
     Raises:
-        ValidationError: there is no such repository or image, or the executor cannot run it.
+        ValidationError: there is no such repository or image, or SageMaker or the executor cannot run it.
     """
-    reference = ImageReference.parse(request.image_uri)
+    reference = images.reference(request.image_uri)
     permissions = (
         f"and role {request.role_arn} has proper pull permissions for SageMaker: "
         "ecr:BatchCheckLayerAvailability, ecr:BatchGetImage, ecr:GetDownloadUrlForLayer"
@@ -102,7 +108,12 @@ def find_image(request: TrainingRequest, snapshots: ImageSnapshots, executor: Ex
             message=f"Cannot find the requested image: {request.image_uri}. "
             f"Please check if your ECR image exists {permissions}"
         ) from error
-    image = Image(request.image_uri, found.image_digest, snapshots.path(found.image_digest))
+    require(
+        found.image_manifest_media_type in _RUNNABLE_MANIFESTS,
+        f"Unsupported manifest media type {found.image_manifest_media_type} for image {request.image_uri}. Push an "
+        "image of one platform without attestations: docker buildx build --platform linux/amd64 --provenance=false",
+    )
+    image = images.image(request.image_uri, reference, found.image_digest)
     if reason := executor.refusal(image):
         raise ValidationError(message=reason)
     return image

@@ -1,8 +1,7 @@
 """Running an image's program: the seam between what a job is and how its program is run on this machine.
 
 An executor starts one program on each of a job's hosts and hands out what they write. `ProcessExecutor` runs
-images that are directories as plain processes. An executor that runs containers has the same shape: several
-hosts on one network, a stop signal, an exit code for each host, bytes of output as they come.
+images that are directories as plain processes; `local_aws.docker_executor` runs images as containers.
 """
 
 from __future__ import annotations
@@ -22,7 +21,9 @@ from typing import Protocol
 from local_aws import supervisor
 from local_aws.images import Image
 
-Output = Callable[[str, bytes], None]
+# A host's name, some bytes for its log, and who they are from: 1 and 2 are the program's output and standard error (1
+# both, where the two are one), 0 is the executor.
+Output = Callable[[str, bytes, int], None]
 
 _STANDARD_DIRECTORIES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -40,7 +41,8 @@ class Program:
         entrypoint: replaces the image's own where it is not empty, as `docker run --entrypoint` does.
         arguments: what follows the image in `docker run IMAGE ...`.
         environment: the job's variables and the request's.
-        network_isolation: whether the program may reach nothing over a network.
+        network_isolation: whether the program may reach nothing over a network but the job's other hosts.
+        read_only_channels: names of the channels that the program must not write to.
     """
 
     image: Image
@@ -48,6 +50,7 @@ class Program:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     network_isolation: bool = False
+    read_only_channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,20 +70,43 @@ class Host:
         return self.directory / "opt" / "ml"
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a program ended.
+
+    Attributes:
+        exit_code: 128 + n after signal n.
+        out_of_memory: whether the kernel killed it, or a process of it, for using more memory than it may.
+    """
+
+    exit_code: int
+    out_of_memory: bool = False
+
+
 class Execution(Protocol):
     """Programs that were started, one for each host of a job."""
 
     def wait(self, seconds: float) -> bool:
         """Waits, at most so long, for the end of all programs and of all their output; whether that came."""
 
-    def exit_codes(self) -> Mapping[str, int]:
-        """The exit code for each host's name, 128 + n after signal n; to be asked when `wait` was true."""
+    def endings(self) -> Mapping[str, Ending]:
+        """How the programs ended, by their hosts' names; only those that have.
+
+        Raises:
+            ExecutorError: nobody knows how one of them ended.
+        """
 
     def terminate(self) -> None:
         """Sends SIGTERM to every program: to process 1, not to what it started."""
 
     def kill(self) -> None:
         """Ends every program and all that it started, with SIGKILL."""
+
+    def close(self) -> None:
+        """Ends what still runs, and removes what the executor made for the programs.
+
+        What the programs wrote below their /opt/ml is this user's afterwards.
+        """
 
 
 class Executor(Protocol):
@@ -98,6 +124,10 @@ class Executor(Protocol):
     def most_hosts(self) -> int:
         """How many hosts one job can have."""
 
+    @property
+    def reaches_server(self) -> bool:
+        """Whether a program that is not isolated can be a client of this machine's AWS."""
+
     def refusal(self, image: Image) -> str | None:
         """Why the image cannot be run, or None where it can."""
 
@@ -105,7 +135,7 @@ class Executor(Protocol):
         """Starts the program on each host.
 
         Args:
-            output: gets a host's name and some bytes that its program wrote, in one thread for each host.
+            output: gets what the programs write, in one thread for each host.
 
         Raises:
             ExecutorError: a program could not be started; none is left running.
@@ -122,6 +152,7 @@ class ProcessExecutor:
 
     name = "process"
     most_hosts = 1
+    reaches_server = True
     cannot_honor: Mapping[str, str] = {
         "EnableNetworkIsolation": "a process keeps its network; it only gets no AWS endpoint",
     }
@@ -140,7 +171,7 @@ class ProcessExecutor:
             for host in hosts:
                 execution.add(host, _popen(program, host), output)
         except OSError as error:
-            execution.kill()
+            execution.close()
             raise ExecutorError(f"cannot start {program.image.uri}: {error}") from error
         return execution
 
@@ -162,14 +193,20 @@ class _Processes:
             reader.join(max(0.0, deadline - time.monotonic()))
         return not any(reader.is_alive() for reader in self._readers)
 
-    def exit_codes(self) -> Mapping[str, int]:
-        return {name: _shell_code(process.wait()) for name, process in self._processes.items()}
+    def endings(self) -> Mapping[str, Ending]:
+        codes = {name: process.poll() for name, process in self._processes.items()}
+        return {name: Ending(_shell_code(code)) for name, code in codes.items() if code is not None}
 
     def terminate(self) -> None:
         self._command(supervisor.TERMINATE)
 
     def kill(self) -> None:
         self._command(supervisor.KILL)
+
+    def close(self) -> None:
+        self.kill()
+        for reader in self._readers:
+            reader.join()
 
     def _command(self, command: bytes) -> None:
         for process in self._processes.values():
@@ -213,7 +250,7 @@ def _read_to_the_end(name: str, process: subprocess.Popen[bytes], output: Output
     assert process.stdin
     with process.stdout:
         while chunk := os.read(process.stdout.fileno(), 65536):
-            output(name, chunk)
+            output(name, chunk, 1)
     process.wait()
     process.stdin.close()
 

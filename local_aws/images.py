@@ -1,4 +1,4 @@
-"""Directory images: what stands for a container image where no container engine is.
+"""Images in ECR as the executors see them, and directory images, which need no container engine.
 
 A directory image is a directory with the executable `train` (and `serve`, where the model is to be served). A
 client pushes it with ECR's PutImage and a manifest, of any type that ECR accepts, that names the directory:
@@ -22,6 +22,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from local_aws.lifecycle import remove_tree
 
@@ -48,11 +49,13 @@ class Image:
         uri: as the client wrote it.
         digest: `sha256:...` of its manifest.
         directory: the snapshot of a directory image; None for any other.
+        pull_uri: where a container engine of this machine gets it; None where it is in no registry.
     """
 
     uri: str
     digest: str
-    directory: Path | None
+    directory: Path | None = None
+    pull_uri: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,16 @@ class ImageReference:
         tag, digest = match["tag"], match["digest"]
         tag = tag if tag or digest else "latest"
         return cls(match["registry"], match["region"], match["repository"], tag, digest)
+
+
+class ImageSource(Protocol):
+    """Where the content of images is that ECR knows."""
+
+    def reference(self, uri: str) -> ImageReference | None:
+        """The parts of an image's URI; None where it names no image in ECR."""
+
+    def image(self, uri: str, reference: ImageReference, digest: str) -> Image:
+        """The image of that digest in the reference's repository, for an executor."""
 
 
 class ImageSnapshots:
@@ -117,9 +130,13 @@ class ImageSnapshots:
                     "such as a layer's digest"
                 )
 
-    def path(self, digest: str) -> Path | None:
-        """Where the snapshot of the image lies; None where it is no directory image."""
-        return self._paths.get(digest)
+    def reference(self, uri: str) -> ImageReference | None:
+        """See `ImageSource`."""
+        return ImageReference.parse(uri)
+
+    def image(self, uri: str, reference: ImageReference, digest: str) -> Image:
+        """See `ImageSource`; an image that is no directory image has no directory."""
+        return Image(uri, digest, directory=self._paths.get(digest))
 
 
 def named_directory(manifest: str) -> Path | None:

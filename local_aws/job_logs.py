@@ -75,7 +75,7 @@ class LogStream:
         self._group = group
         self._stream = stream
         self._on_line = on_line
-        self._splitter = LineSplitter()
+        self._splitters: dict[int, LineSplitter] = {}
         self._events: list[dict[str, object]] = []
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -83,23 +83,26 @@ class LogStream:
         self._flusher = threading.Thread(target=self._flush_now_and_then, daemon=True)
         self._flusher.start()
 
-    def write(self, chunk: bytes) -> None:
-        """Takes some bytes of output."""
+    def write(self, chunk: bytes, source: int = 1) -> None:
+        """Takes some bytes of output. Those of different sources never become one line."""
         with self._lock:
-            self._append(self._splitter.feed(chunk, time.monotonic()))
+            splitter = self._splitters.setdefault(source, LineSplitter())
+            self._append(splitter.feed(chunk, time.monotonic()))
 
     def close(self) -> None:
         """Writes all that is left, an unfinished line included."""
         self._closed.set()
         self._flusher.join()
         with self._lock:
-            self._append(self._splitter.rest())
+            for splitter in self._splitters.values():
+                self._append(splitter.rest())
             self._flush()
 
     def _flush_now_and_then(self) -> None:
         while not self._closed.wait(_FLUSH_SECONDS):
             with self._lock:
-                self._append(self._splitter.unfinished(time.monotonic()))
+                for splitter in self._splitters.values():
+                    self._append(splitter.unfinished(time.monotonic()))
                 self._flush()
 
     def _append(self, lines: list[str]) -> None:

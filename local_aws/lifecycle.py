@@ -26,6 +26,9 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.02
 
+# How the command line begins the one line that it has for an error.
+ERROR_PREFIX = "local_aws: "
+
 
 class LifecycleError(Exception):
     """A server could not be started, found or stopped; the message tells which, and what to look at."""
@@ -51,6 +54,16 @@ class Home:
     def images(self) -> Path:
         """Snapshots of the directory images that were pushed."""
         return self.path / "images"
+
+    @property
+    def registry(self) -> Path:
+        """Files of the registry that holds Docker images; they stay when a server ends."""
+        return self.path / "registry"
+
+    @property
+    def port_file(self) -> Path:
+        """The port that the last server had."""
+        return self.path / "port"
 
     @property
     def jobs(self) -> Path:
@@ -82,18 +95,26 @@ class RunningServer:
         return json.dumps(asdict(self))
 
 
-def start(home: Home, port: int = 0) -> RunningServer:
+def start(home: Home, port: int = 0, executor: str | None = None) -> RunningServer:
     """The server of `home`: the one that runs, else a new one in the background, once it answers.
 
     Args:
         port: of a new server; 0 means any that is free. A server that runs already keeps its own.
+        executor: that the server must have; None means that any will do.
 
     Raises:
-        LifecycleError: the new server ended or stayed silent; the message has the end of its log.
+        LifecycleError: the new server ended or stayed silent, and the message has the end of its log; or the one
+            that runs has another executor.
     """
     home.path.mkdir(parents=True, exist_ok=True)
     with _locked(home.starting_lock):
-        return find(home) or _spawn(home, port)
+        server = find(home)
+        if server and executor not in (None, server.executor):
+            raise LifecycleError(
+                f"a local_aws with the executor {server.executor} runs in {home.path}, and LOCAL_AWS_EXECUTOR is "
+                f"{executor}: stop that one first (python -m local_aws stop); it forgets what it holds"
+            )
+        return server or _spawn(home, port)
 
 
 def find(home: Home) -> RunningServer | None:
@@ -154,18 +175,26 @@ def claimed(home: Home) -> Iterator[None]:
                     "stop it (python -m local_aws stop), or set LOCAL_AWS_HOME to another directory."
                 )
             time.sleep(_POLL_SECONDS)
-        _clear(home)
+        clear(home)
         try:
             yield
         finally:
-            _clear(home)
+            clear(home)
 
 
 def publish(home: Home, server: RunningServer) -> None:
     """Tells the others of a server that listens already; to be called inside `claimed`."""
+    home.port_file.write_text(f"{urlsplit(server.endpoint_url).port}\n")
     beside = home.state_file.with_suffix(".new")
     beside.write_text(server.as_json() + "\n")
     beside.replace(home.state_file)
+
+
+def clear(home: Home) -> None:
+    """Removes what a server keeps in its home while it runs."""
+    home.state_file.unlink(missing_ok=True)
+    remove_tree(home.jobs)
+    remove_tree(home.images)
 
 
 def remove_tree(directory: Path) -> None:
@@ -203,13 +232,9 @@ def _spawn(home: Home, port: int) -> RunningServer:
     process.kill()
     process.wait()
     tail = home.log_file.read_text(errors="replace").strip().splitlines()[-5:]
+    if tail and tail[-1].startswith(ERROR_PREFIX):
+        raise LifecycleError(tail[-1].removeprefix(ERROR_PREFIX))
     raise LifecycleError("\n".join([f"local_aws did not start; the end of {home.log_file}:", *tail]))
-
-
-def _clear(home: Home) -> None:
-    home.state_file.unlink(missing_ok=True)
-    remove_tree(home.jobs)
-    remove_tree(home.images)
 
 
 @contextlib.contextmanager

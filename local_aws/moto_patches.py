@@ -8,6 +8,8 @@ moto's internals move: with another version, read each entry here against its so
 - ECR's PutImage, replaced in `moto.ecr.urls`: takes the snapshot of a directory image, gives an image the
   digest of its manifest (moto makes one up from the layers' digests, or a random one), and answers for a
   missing repository and bad JSON (moto: status 500).
+- ECR's PutImage, GetAuthorizationToken and repositoryUri, where a registry of this machine holds the images: they
+  are the registry's. An image's size is that of its layers (moto: of its configuration alone).
 - CloudWatch Logs' FilterLogEvents, replaced in `moto.logs.urls`: moto ignores logStreamNamePrefix, so that
   `aws logs tail GROUP --log-stream-name-prefix JOB/` would show every job's lines.
 - No CORS headers, which moto adds to every answer: no web page has any business here.
@@ -18,12 +20,15 @@ moto's internals move: with another version, read each entry here against its so
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from moto.core.responses import TYPE_RESPONSE, ActionResult, EmptyResult
+from moto.ecr import models as ecr_models
 from moto.ecr import urls as ecr_urls
-from moto.ecr.exceptions import InvalidParameterException, RepositoryNotFoundException
+from moto.ecr.exceptions import ImageAlreadyExistsException, InvalidParameterException, RepositoryNotFoundException
 from moto.ecr.responses import ECRResponse
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.logs import urls as logs_urls
@@ -34,18 +39,32 @@ from moto.sagemaker.exceptions import SagemakerClientError
 from moto.sagemaker.responses import SageMakerResponse
 
 from local_aws.images import ImageError, ImageSnapshots, manifest_digest
+from local_aws.registry import RegistryError
+from local_aws.repositories import USER, PushError, Repositories, RepositoryName
 from local_aws.training_service import TrainingService
 
 # What a request over TLS 1.3 has for these condition keys.
 _TLS_CONTEXT = {"aws:securetransport": "true", "s3:tlsversion": "1.3"}
 
+# ECR's own.
+_LOGIN_HOURS = 12
 
-def install(training: TrainingService, snapshots: ImageSnapshots) -> None:
+# ECR's errors for those of the OCI distribution specification.
+_ECR_ERRORS = {"TAG_INVALID": "ImageTagAlreadyExistsException", "MANIFEST_BLOB_UNKNOWN": "LayersNotFoundException"}
+
+
+def install(training: TrainingService, images: ImageSnapshots | Repositories) -> None:
     """Changes moto as this module's docstring says; to be called before the first request."""
     _TrainingResponse.training = training
-    _PutImageResponse.snapshots = snapshots
     sagemaker_urls.url_paths["{0}/$"] = _TrainingResponse.dispatch
-    ecr_urls.url_paths["{0}/$"] = _PutImageResponse.dispatch
+    ecr_models.Image.get_image_size_in_bytes = _size
+    if isinstance(images, Repositories):
+        _RegistryResponse.repositories = _RegistryRepository.repositories = images
+        ecr_models.Repository = _RegistryRepository
+        ecr_urls.url_paths["{0}/$"] = _RegistryResponse.dispatch
+    else:
+        _PutImageResponse.snapshots = images
+        ecr_urls.url_paths["{0}/$"] = _PutImageResponse.dispatch
     logs_urls.url_paths["{0}/$"] = _FilterLogEventsResponse.dispatch
     werkzeug_app.DISABLE_GLOBAL_CORS = True
     IAMPolicyStatement.is_action_permitted = _is_action_permitted
@@ -103,7 +122,17 @@ class _FilterLogEventsResponse(LogsResponse):
         return answer
 
 
-class _PutImageResponse(ECRResponse):
+class _EcrResponse(ECRResponse):
+    def _digest(self, manifest: str) -> str:
+        digest = manifest_digest(manifest)
+        if self._get_param("imageDigest", digest) != digest:
+            raise InvalidParameterException(
+                "ImageDigestDoesNotMatchException", f"The digest of the image manifest is {digest}"
+            )
+        return digest
+
+
+class _PutImageResponse(_EcrResponse):
     snapshots: ClassVar[ImageSnapshots]
 
     def put_image(self) -> ActionResult:
@@ -119,14 +148,60 @@ class _PutImageResponse(ECRResponse):
             raise InvalidParameterException(str(error)) from error
         except ValueError as error:
             raise InvalidParameterException(f"Invalid image manifest: {error}") from error
-        digest = manifest_digest(manifest)
-        if self._get_param("imageDigest", digest) != digest:
-            raise InvalidParameterException(
-                "ImageDigestDoesNotMatchException", f"The digest of the image manifest is {digest}"
-            )
+        digest = self._digest(manifest)
         tag, media_type = self._get_param("imageTag"), self._get_param("imageManifestMediaType")
         image = self.ecr_backend.put_image(repository, manifest, tag, media_type, digest)
         return ActionResult({"image": image})
+
+
+class _RegistryRepository(ecr_models.Repository):
+    repositories: ClassVar[Repositories]
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.uri = self.repositories.uri(RepositoryName(self.registry_id, self.region_name, self.name))
+
+
+class _RegistryResponse(_EcrResponse):
+    repositories: ClassVar[Repositories]
+
+    def get_authorization_token(self) -> ActionResult:
+        token = b64encode(f"{USER}:{self.repositories.password}".encode()).decode()
+        expires = datetime.now(UTC) + timedelta(hours=_LOGIN_HOURS)
+        entry = {
+            "authorizationToken": token,
+            "expiresAt": expires,
+            "proxyEndpoint": f"http://{self.repositories.address}",
+        }
+        return ActionResult({"authorizationData": [entry]})
+
+    def put_image(self) -> ActionResult:
+        manifest, tag = self._get_param("imageManifest"), self._get_param("imageTag")
+        name = RepositoryName(self.current_account, self.region, self._get_param("repositoryName"))
+        digest = self._digest(manifest)
+        # Unlike `docker push`, this must bring something new.
+        if tag and self.repositories.holds(name, tag, digest):
+            raise ImageAlreadyExistsException(
+                repository_name=name.name, registry_id=name.account_id, digest=digest, image_tag=tag
+            )
+        try:
+            media_type = self._get_param("imageManifestMediaType") or json.loads(manifest)["mediaType"]
+            image = self.repositories.push(name, tag, manifest, media_type)
+        except PushError as error:
+            code = _ECR_ERRORS.get(error.code, InvalidParameterException.code)
+            raise InvalidParameterException(code, str(error)) from error
+        except RegistryError as error:
+            raise InvalidParameterException("ServerException", str(error)) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidParameterException(f"Invalid image manifest: {error!r}") from error
+        return ActionResult({"image": image})
+
+
+def _size(self: ecr_models.Image) -> int | None:
+    manifest = json.loads(self.image_manifest)
+    if "layers" not in manifest:
+        return None
+    return sum(part.get("size", 0) for part in [manifest.get("config", {}), *manifest["layers"]])
 
 
 _motos_is_action_permitted = IAMPolicyStatement.is_action_permitted

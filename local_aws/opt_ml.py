@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Stored, not deflated: weights hardly get smaller, deflating 20 MB of them costs 0.4 s, and the archive goes no
-# further than this machine's memory.
-_GZIP_LEVEL = 0
-
 _FAILURE_BYTES = 8192
+
+_INSTANCE_TYPE = "local"
 
 
 @dataclass(frozen=True)
@@ -61,29 +58,48 @@ class OptMl:
 
     def failure_text(self) -> str:
         """The beginning of output/failure, 1024 characters or more; empty where there is no such file."""
+        if not self._is_own(self.failure):
+            return ""
         try:
-            with self.failure.open("rb") as file:
+            # A pipe of that name would otherwise keep this waiting for somebody to write.
+            with os.fdopen(os.open(self.failure, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
                 return file.read(_FAILURE_BYTES).decode(errors="replace").strip()
         except OSError:
             return ""
 
+    def content(self, directory: Path) -> Mapping[Path, Path]:
+        """All that lies below a directory of this /opt/ml, by its path relative to that directory.
 
-def resource_config(host: str, hosts: Sequence[str], instance_type: str) -> Mapping[str, object]:
-    """The content of input/config/resourceconfig.json."""
+        Raises:
+            OSError: a directory cannot be read.
+        """
+        if not (directory.is_dir() and self._is_own(directory)):
+            return {}
+        walk = os.walk(directory, onerror=_raise)
+        found = (Path(parent, name) for parent, names, files in walk for name in (*names, *files))
+        return {path.relative_to(directory): path for path in found}
+
+    def _is_own(self, path: Path) -> bool:
+        # A program in a container may have made it a link, and what that names outside the container is not the
+        # program's.
+        return path.resolve() == self.base.resolve() / path.relative_to(self.base)
+
+
+def resource_config(host: str, hosts: Sequence[str]) -> Mapping[str, object]:
+    """The content of input/config/resourceconfig.json.
+
+    Its instance type is `local`, as in the SageMaker Python SDK's local mode: a program may ask it what
+    hardware to expect, and this machine need not have what the requested type has.
+    """
     group = "homogeneousCluster"
     return {
         "current_host": host,
-        "current_instance_type": instance_type,
+        "current_instance_type": _INSTANCE_TYPE,
         "current_group_name": group,
         "hosts": list(hosts),
-        "instance_groups": [{"instance_group_name": group, "instance_type": instance_type, "hosts": list(hosts)}],
+        "instance_groups": [{"instance_group_name": group, "instance_type": _INSTANCE_TYPE, "hosts": list(hosts)}],
         "network_interface_name": "eth0",
     }
-
-
-def is_empty(directory: Path) -> bool:
-    """Whether there is no file below the directory, or no such directory."""
-    return not any(files for _, _, files in os.walk(directory))
 
 
 def make_read_only(directory: Path) -> None:
@@ -94,14 +110,5 @@ def make_read_only(directory: Path) -> None:
         Path(parent).chmod(0o555)
 
 
-def pack(directory: Path, archive: Path) -> None:
-    """Writes a gzipped tar archive with the directory's content at its root, without the owner's name."""
-    with tarfile.open(archive, "w:gz", compresslevel=_GZIP_LEVEL) as tar:
-        for child in sorted(directory.iterdir()):
-            tar.add(child, arcname=child.name, filter=_anonymous)
-
-
-def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    return member
+def _raise(error: OSError) -> None:
+    raise error

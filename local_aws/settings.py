@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_HOME = ".local_aws"
 DEFAULT_REGION = "us-east-1"
-EXECUTORS = ("process",)
+EXECUTORS = ("process", "docker")
 
 # Any would do: no signature is checked.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local-aws", "AWS_SECRET_ACCESS_KEY": "local-aws"}
 
 # SageMaker's own time between SIGTERM and SIGKILL.
 STOP_GRACE_SECONDS = 120.0
+
+# What `docker run --memory` takes as well.
+_BYTES = re.compile(r"(?P<number>\d+)(?P<unit>[bkmg]?)", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+# The engine refuses less for a container.
+_LEAST_MEMORY = 6 << 20
 
 
 class SettingsError(ValueError):
@@ -29,14 +37,18 @@ class Settings:
         home: directory of everything that the server keeps on disk, absolute (`LOCAL_AWS_HOME`).
         region: the region printed for clients that have none yet (`AWS_REGION`, `AWS_DEFAULT_REGION`);
             requests may name any.
-        executor: how an image's program is run, one of `EXECUTORS` (`LOCAL_AWS_EXECUTOR`).
+        executor: how an image's program is run, one of `EXECUTORS` (`LOCAL_AWS_EXECUTOR`); None means docker
+            where that is possible, else process.
+        memory_bytes: what the containers of one job may use together (`LOCAL_AWS_MEMORY`); None means most of
+            the machine's memory.
         stop_grace_seconds: time that a stopped program has between SIGTERM and SIGKILL
             (`LOCAL_AWS_STOP_GRACE_SECONDS`).
     """
 
     home: Path
     region: str = DEFAULT_REGION
-    executor: str = "process"
+    executor: str | None = None
+    memory_bytes: int | None = None
     stop_grace_seconds: float = STOP_GRACE_SECONDS
 
     @classmethod
@@ -46,15 +58,27 @@ class Settings:
         Raises:
             SettingsError: a variable's value is none that it may have.
         """
-        executor = environment.get("LOCAL_AWS_EXECUTOR") or "process"
-        if executor not in EXECUTORS:
+        executor = environment.get("LOCAL_AWS_EXECUTOR") or None
+        if executor and executor not in EXECUTORS:
             raise SettingsError(f"LOCAL_AWS_EXECUTOR is {executor!r}; it can be: {', '.join(EXECUTORS)}")
         return cls(
             home=Path(environment.get("LOCAL_AWS_HOME") or DEFAULT_HOME).absolute(),
             region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
             executor=executor,
+            memory_bytes=_bytes(environment, "LOCAL_AWS_MEMORY"),
             stop_grace_seconds=_seconds(environment, "LOCAL_AWS_STOP_GRACE_SECONDS", STOP_GRACE_SECONDS),
         )
+
+
+def _bytes(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name)
+    if not text:
+        return None
+    match = _BYTES.fullmatch(text)
+    size = int(match["number"]) * _UNITS[match["unit"].lower()] if match else 0
+    if size < _LEAST_MEMORY:
+        raise SettingsError(f"{name} is {text!r}; it must be a size of 6m or more, such as 512m or 8g")
+    return size
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -154,7 +154,7 @@ def warnings(request: TrainingRequest, executor: Executor) -> Iterator[str]:
         reason = f": {instead[field]}" if field in instead else ""
         yield f"{field} is kept with the job but has no effect here{reason}"
     if request.instance_count > executor.most_hosts:
-        yield f"InstanceCount is {request.instance_count}, but the job has {executor.most_hosts} host here"
+        yield f"InstanceCount is {request.instance_count}, but the job has {_hosts(executor.most_hosts)} here"
     for entry in request.document.get("InputDataConfig", ()):
         for field in ("CompressionType", "RecordWrapperType", "ShuffleConfig"):
             if not _asks_nothing(entry.get(field)):
@@ -168,6 +168,10 @@ def require(condition: bool, message: str) -> None:
     """Raises ValidationError with the message where the condition does not hold."""
     if not condition:
         raise ValidationError(message=message)
+
+
+def _hosts(count: int) -> str:
+    return f"{count} host{'s' if count > 1 else ''}"
 
 
 def _asks_nothing(value: object) -> bool:

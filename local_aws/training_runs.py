@@ -14,13 +14,14 @@ from pathlib import Path, PurePosixPath
 from moto.core.exceptions import ServiceException
 
 from local_aws import training_requests
+from local_aws.artifacts import Artifact
 from local_aws.channels import ChannelError, files_of_manifest, files_of_prefix, share_of_host
-from local_aws.executors import Execution, Executor, ExecutorError, Host, Program
+from local_aws.executors import Ending, Execution, Executor, ExecutorError, Host, Output, Program
 from local_aws.images import Image
 from local_aws.job_logs import LogStream
 from local_aws.lifecycle import remove_tree
 from local_aws.metrics import FinalMetrics
-from local_aws.opt_ml import OptMl, is_empty, make_read_only, pack, resource_config
+from local_aws.opt_ml import OptMl, make_read_only, resource_config
 from local_aws.settings import CREDENTIALS
 from local_aws.storage import Storage
 from local_aws.training_jobs import LONGEST_FAILURE_REASON, TrainingJob
@@ -30,6 +31,12 @@ LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 # How soon a request to stop is seen; the end of a program is seen at once.
 _POLL_SECONDS = 0.05
+
+# SageMaker's own advice, and what there is to do here.
+_MORE_MEMORY = (
+    "Please use an instance type with more memory, or reduce the size of job data processed on an instance. "
+    "(Here LOCAL_AWS_MEMORY sets how much the job may use.)"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +102,7 @@ class TrainingRun:
         self._job.advance("Training", "Training image download completed. Training in progress.")
         self._train(hosts)
         self._job.advance("Uploading", "Uploading generated training model")
-        self._upload(OptMl(hosts[0].opt_ml), directory)
+        self._upload(hosts, directory)
 
     @contextmanager
     def _job_directory(self) -> Iterator[Path]:
@@ -122,7 +129,7 @@ class TrainingRun:
         opt_ml.write_config("hyperparameters", self._request.hyperparameters)
         opt_ml.write_config(
             "resourceconfig",
-            resource_config(hosts[number].name, [host.name for host in hosts], self._request.instance_type),
+            resource_config(hosts[number].name, [host.name for host in hosts]),
         )
         opt_ml.write_config("inputdataconfig", {channel.name: channel.as_input_data_config() for channel in channels})
         for channel in channels:
@@ -161,25 +168,43 @@ class TrainingRun:
 
     def _train(self, hosts: Sequence[Host]) -> None:
         epoch = int(time.time())
-        executor = self._surroundings.executor
         with _log_streams(self._storage, self._request.name, hosts, epoch, self._metrics) as streams:
-            first = streams[hosts[0].name]
-            for warning in training_requests.warnings(self._request, executor):
-                first.write(f"local_aws: warning: {warning}\n".encode())
+
+            def say(line: str) -> None:
+                streams[hosts[0].name].write(f"local_aws: {line}\n".encode(), source=0)
+
+            for line in self._head():
+                say(line)
             try:
-                execution = executor.start(self._program(), hosts, lambda host, chunk: streams[host].write(chunk))
+                failed = self._run_program(hosts, lambda host, chunk, source: streams[host].write(chunk, source))
             except ExecutorError as error:
                 raise JobFailedError(f"InternalServerError: {error}") from error
-            stopped = self._until_the_end(execution)
-            if not stopped:
-                _check_exit_codes(hosts, execution.exit_codes())
-            if is_empty(OptMl(hosts[0].opt_ml).model):
-                first.write(b"local_aws: warning: the program left nothing in model/, so there is no model.tar.gz\n")
+            if failed:
+                raise JobFailedError(_failure_reason(hosts, failed))
+            model, output = _artifacts(hosts)
+            if model.is_empty:
+                say(f"warning: the program left nothing in model/, so there is no {model.name}")
+            for artifact in (model, output):
+                for path in artifact.clashes:
+                    say(f"warning: the hosts left different files {path}: {artifact.name} has the last host's")
+
+    def _head(self) -> Iterator[str]:
+        executor = self._surroundings.executor
+        yield f"{self._request.instance_type}: this machine stands in for it"
+        if not self._request.network_isolation and not executor.reaches_server:
+            yield "a container cannot reach this machine's AWS, so it gets no AWS_ENDPOINT_URL and no credentials"
+        for warning in training_requests.warnings(self._request, executor):
+            yield f"warning: {warning}"
+
+    def _run_program(self, hosts: Sequence[Host], output: Output) -> Mapping[str, Ending]:
+        """Runs the program on all hosts to its end; returns how it ended on those that made the job fail."""
+        with closing(self._surroundings.executor.start(self._program(), hosts, output)) as execution:
+            return self._until_the_end(execution)
 
     def _program(self) -> Program:
         region = self._storage.region
         environment = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-        if not self._request.network_isolation:
+        if not self._request.network_isolation and self._surroundings.executor.reaches_server:
             environment |= {"AWS_ENDPOINT_URL": self._surroundings.endpoint_url, **CREDENTIALS}
         environment |= self._request.environment
         environment |= {"TRAINING_JOB_NAME": self._request.name, "TRAINING_JOB_ARN": self._job.arn}
@@ -189,10 +214,12 @@ class TrainingRun:
             arguments=self._request.arguments,
             environment=environment,
             network_isolation=self._request.network_isolation,
+            read_only_channels=tuple(
+                channel.name for channel in self._request.channels if channel.input_mode == "FastFile"
+            ),
         )
 
-    def _until_the_end(self, execution: Execution) -> bool:
-        """Waits for the program; returns whether it was stopped, by request or for its run time."""
+    def _until_the_end(self, execution: Execution) -> Mapping[str, Ending]:
         deadline = time.monotonic() + self._request.max_runtime_seconds
         while not execution.wait(_POLL_SECONDS):
             if self._surroundings.closing.is_set():
@@ -202,8 +229,12 @@ class TrainingRun:
             elif time.monotonic() > deadline:
                 self._job.begin_stopping(requested=False)
                 self._terminate(execution)
-                return True
-        return self._job.stop_requested
+                return {}
+            elif failed := _failures(execution):
+                # The other hosts wait for the failed one; what they end with now tells nothing.
+                self._terminate(execution)
+                return failed
+        return {} if self._job.stop_requested else _failures(execution)
 
     def _terminate(self, execution: Execution) -> None:
         execution.terminate()
@@ -212,18 +243,16 @@ class TrainingRun:
             if time.monotonic() > deadline or self._surroundings.closing.is_set():
                 execution.kill()
 
-    def _upload(self, opt_ml: OptMl, directory: Path) -> None:
-        for source, name in ((opt_ml.model, "model.tar.gz"), (opt_ml.output_data, "output.tar.gz")):
-            if is_empty(source) or self._surroundings.closing.is_set():
+    def _upload(self, hosts: Sequence[Host], directory: Path) -> None:
+        for artifact in _artifacts(hosts):
+            if artifact.is_empty or self._surroundings.closing.is_set():
                 continue
-            archive = directory / name
+            target, archive = self._request.output.below(artifact.name), directory / artifact.name
             try:
-                pack(source, archive)
-                self._storage.write(self._request.output.below(name), archive.read_bytes())
+                artifact.pack(archive)
+                self._storage.write(target, archive.read_bytes())
             except (OSError, ServiceException) as error:
-                raise JobFailedError(
-                    f"ClientError: Artifact upload failed: {self._request.output.below(name)}: {error}"
-                ) from error
+                raise JobFailedError(f"ClientError: Artifact upload failed: {target}: {error}") from error
 
 
 @contextmanager
@@ -247,11 +276,23 @@ def _log_streams(
         }
 
 
-def _check_exit_codes(hosts: Sequence[Host], exit_codes: Mapping[str, int]) -> None:
-    for host in hosts:
-        code = exit_codes[host.name]
-        if code:
-            # SageMaker's wording, with nothing before the comma where the program left no failure file.
-            prefix, suffix = "AlgorithmError: ", f", exit code: {code}"
-            room = LONGEST_FAILURE_REASON - len(prefix) - len(suffix)
-            raise JobFailedError(f"{prefix}{OptMl(host.opt_ml).failure_text()[:room]}{suffix}")
+def _failures(execution: Execution) -> Mapping[str, Ending]:
+    return {name: ending for name, ending in execution.endings().items() if ending.exit_code}
+
+
+def _failure_reason(hosts: Sequence[Host], failed: Mapping[str, Ending]) -> str:
+    host = next(host for host in hosts if host.name in failed)
+    ending = failed[host.name]
+    # SageMaker's wording, with nothing before the comma where the program left no failure file.
+    prefix, suffix = "AlgorithmError: ", f", exit code: {ending.exit_code}"
+    if ending.out_of_memory:
+        prefix = f"ClientError: {host.name} ran out of memory. {_MORE_MEMORY} "
+    room = LONGEST_FAILURE_REASON - len(prefix) - len(suffix)
+    return f"{prefix}{OptMl(host.opt_ml).failure_text()[:room]}{suffix}"
+
+
+def _artifacts(hosts: Sequence[Host]) -> tuple[Artifact, Artifact]:
+    try:
+        return Artifact.of_job([OptMl(host.opt_ml) for host in hosts])
+    except OSError as error:
+        raise JobFailedError(f"ClientError: Artifact upload failed: {error}") from error

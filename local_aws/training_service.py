@@ -12,7 +12,7 @@ from moto.sagemaker.models import FakeTrainingJob, sagemaker_backends
 
 from local_aws import admission
 from local_aws.executors import Executor
-from local_aws.images import ImageSnapshots
+from local_aws.images import ImageSource
 from local_aws.storage import Storage
 from local_aws.training_jobs import IN_PROGRESS, STOPPING, TrainingJob
 from local_aws.training_requests import parse
@@ -38,13 +38,13 @@ class TrainingService:
         self,
         *,
         jobs_directory: Path,
-        snapshots: ImageSnapshots,
+        images: ImageSource,
         executor: Executor,
         endpoint_url: str,
         stop_grace_seconds: float,
     ) -> None:
         jobs_directory.mkdir(parents=True, exist_ok=True)
-        self._snapshots = snapshots
+        self._images = images
         self._executor = executor
         self._closing = threading.Event()
         self._surroundings = Surroundings(executor, jobs_directory, endpoint_url, stop_grace_seconds, self._closing)
@@ -59,7 +59,7 @@ class TrainingService:
         jobs = _jobs(account_id, region)
         admission.check_unused(request.name in jobs, arn)
         admission.check_role(request, account_id, region)
-        image = admission.find_image(request, self._snapshots, self._executor)
+        image = admission.find_image(request, self._images, self._executor)
         admission.check_buckets(request, storage)
         job = TrainingJob(request, arn)
         with self._lock:

@@ -25,8 +25,10 @@ import pytest
         ("kill -KILL $$", "AlgorithmError: , exit code: 137"),
         ("#!/no/such/interpreter", "AlgorithmError: , exit code: 127"),
         ('mkdir "$SAGEMAKER_BASE_DIR/output/failure"; exit 2', "AlgorithmError: , exit code: 2"),
+        ('mkfifo "$SAGEMAKER_BASE_DIR/output/failure"; exit 2', "AlgorithmError: , exit code: 2"),
+        ('ln -s /etc/hostname "$SAGEMAKER_BASE_DIR/output/failure"; exit 2', "AlgorithmError: , exit code: 2"),
     ],
-    ids=["no file", "file", "OSError", "crash", "killed", "no interpreter", "failure is a directory"],
+    ids=["no file", "file", "OSError", "crash", "killed", "no interpreter", "a directory", "a pipe", "a link"],
 )
 def test_the_failure_reason(aws: Any, train: str, reason: str) -> None:
     job = aws.run(train)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,6 +69,14 @@ def test_a_refused_upload_does_not_disturb_the_next_request(aws: Any, server: An
     assert connection.getresponse().status == 403
     connection.close()
     assert aws.keys() == []
+
+
+def test_an_engine_that_tries_tls_first_is_told_that_this_is_http(server: Any) -> None:
+    address = urlsplit(server.endpoint_url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        # A handshake record with a line feed in it, as every one has: 00 0A is the number of an extension.
+        connection.sendall(b"\x16\x03\x01\x00\x05\x01\x00\x00\x00\n")
+        assert connection.recv(100).startswith(b"HTTP/1.0 400 ")
 
 
 @given(st.ip_addresses())

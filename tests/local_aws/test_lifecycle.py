@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -115,6 +116,8 @@ def test_it_listens_on_the_loopback_interface_only(server: Any) -> None:
         ("LOCAL_AWS_STOP_GRACE_SECONDS", "soon"),
         ("LOCAL_AWS_STOP_GRACE_SECONDS", "-1"),
         ("LOCAL_AWS_EXECUTOR", "magic"),
+        ("LOCAL_AWS_MEMORY", "much"),
+        ("LOCAL_AWS_MEMORY", "1k"),
     ],
 )
 def test_a_bad_environment_variable_is_named(local_aws: Any, tmp_path: Path, variable: str, value: str) -> None:
@@ -123,12 +126,56 @@ def test_a_bad_environment_variable_is_named(local_aws: Any, tmp_path: Path, var
     assert f"{variable} is {value!r}" in done.stderr
 
 
-def test_a_server_that_cannot_start_shows_its_log(local_aws: Any, server: Any, tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_says_why_in_one_line(local_aws: Any, server: Any, tmp_path: Path) -> None:
     taken = server.endpoint_url.rpartition(":")[2]
     done = local_aws("start", "--port", taken, home=tmp_path)
     assert done.returncode == 1
+    assert done.stderr == f"local_aws: cannot listen on port {taken} of 127.0.0.1: Address already in use\n"
+
+
+def test_a_server_that_breaks_while_it_starts_shows_its_log(local_aws: Any, tmp_path: Path) -> None:
+    (tmp_path / "server.new").mkdir()
+    done = local_aws("start", home=tmp_path)
+    assert done.returncode == 1
     assert "did not start" in done.stderr
-    assert taken in done.stderr
+    assert "IsADirectoryError" in done.stderr
+
+
+def test_the_next_server_has_the_same_port_where_it_is_free(local_aws: Any, home: Path) -> None:
+    first = started(local_aws, home)["endpoint_url"]
+    assert local_aws("stop", home=home).returncode == 0
+    assert started(local_aws, home)["endpoint_url"] == first
+    assert local_aws("stop", home=home).returncode == 0
+    with socket.create_server(("127.0.0.1", int(first.rpartition(":")[2]))):
+        assert started(local_aws, home)["endpoint_url"] != first
+
+
+def test_a_server_with_another_executor_is_not_taken_for_the_one_asked_for(own_server: Any, local_aws: Any) -> None:
+    done = local_aws("start", home=own_server.home, LOCAL_AWS_EXECUTOR="docker")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "the executor process runs" in line
+    assert "python -m local_aws stop" in line
+    assert local_aws("start", home=own_server.home, LOCAL_AWS_EXECUTOR="").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        ({"DOCKER_HOST": "unix:///no/such/socket"}, "no Docker engine answers"),
+        ({"DOCKER_HOST": "tcp://192.0.2.1:2375"}, "DOCKER_HOST is tcp://192.0.2.1:2375"),
+    ],
+)
+def test_without_an_engine_docker_is_refused_and_processes_are_the_default(
+    local_aws: Any, home: Path, variables: dict[str, str], missing: str
+) -> None:
+    done = local_aws("start", home=home, **variables, LOCAL_AWS_EXECUTOR="docker")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("local_aws: LOCAL_AWS_EXECUTOR is docker, but ")
+    assert missing in line
+    done = local_aws("start", home=home, **variables, LOCAL_AWS_EXECUTOR="")
+    assert json.loads(done.stdout)["executor"] == "process"
 
 
 def test_the_users_own_aws_configuration_is_not_read(local_aws: Any, home: Path, tmp_path: Path) -> None:

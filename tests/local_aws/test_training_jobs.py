@@ -66,14 +66,15 @@ def test_the_program_is_told_its_job(aws: Any) -> None:
     assert hyperparameters == {"training.epochs": "3", "flag": "false"}
     assert resources == {
         "current_host": "algo-1",
-        "current_instance_type": "ml.m5.large",
+        "current_instance_type": "local",
         "current_group_name": "homogeneousCluster",
         "hosts": ["algo-1"],
         "instance_groups": [
-            {"instance_group_name": "homogeneousCluster", "instance_type": "ml.m5.large", "hosts": ["algo-1"]}
+            {"instance_group_name": "homogeneousCluster", "instance_type": "local", "hosts": ["algo-1"]}
         ],
         "network_interface_name": "eth0",
     }
+    assert aws.log(name)[0] == "local_aws: ml.m5.large: this machine stands in for it"
     common = {"S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
     assert inputs == {
         "training": {"ContentType": "image/png", "TrainingInputMode": "File", **common},
