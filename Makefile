@@ -1,12 +1,13 @@
 # make run: the whole way on this machine.  make test: the tests.  make help: the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup run check format test test-docker clean
+.PHONY: help setup run check format test test-docker test-gpu-image clean
 
 BIN := .env/bin
-REQUIREMENTS := local_env_requirements.txt container/requirements.txt container/requirements-cpu.txt tests/requirements.txt
+REQUIREMENTS := local_env_requirements.txt container/constraints.txt container/requirements.txt \
+	container/requirements-cpu.txt tests/requirements.txt
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: .env/complete ## make the virtual environment .env
 
@@ -14,7 +15,8 @@ setup: .env/complete ## make the virtual environment .env
 	@python=$$(scripts/prerequisites) && $$python -m venv .env
 	@echo "installing the requirements into .env (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-r local_env_requirements.txt -r container/requirements-cpu.txt -r tests/requirements.txt
+		-r local_env_requirements.txt -r container/requirements-cpu.txt -r tests/requirements.txt \
+		-c container/constraints.txt
 	@touch $@
 
 # Without this, jobs run as containers where a Docker engine answers; the first run is to be a quick one everywhere.
@@ -49,6 +51,9 @@ test: setup ## run the tests
 
 test-docker: setup ## build, push and run the image by a real Docker engine (needs docker-registry and debootstrap)
 	$(BIN)/python -m pytest tests/docker
+
+test-gpu-image: setup ## the same for the GPU image, as far as a machine without a GPU can tell; downloads 4 GB
+	TEST_GPU_IMAGE=1 $(BIN)/python -m pytest tests/docker/test_gpu_image.py
 
 clean: ## stop the AWS on this machine; remove its files, .env and caches (never data/ and results/)
 	@if [ -x $(BIN)/python ]; then $(BIN)/python project_manager.py --stop_local_aws; fi

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 from manager import command_line
 
 if TYPE_CHECKING:
+    from container.modeling.settings import Settings
+    from manager.aws import Aws
     from manager.console import Terminal
+    from manager.image import Flavor
+    from manager.local import LocalAws
     from manager.session import Session
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -27,12 +31,14 @@ def parser() -> argparse.ArgumentParser:
     )
     actions = grammar.add_argument_group("actions")
     add = actions.add_argument
+    add("--check", action="store_true", help="look whether anything stops the way to a trained model; change nothing")
     add("--init_s3_buckets", action="store_true", help="create buckets, policies and role; upload the split images")
     add("--build_and_push_docker_image", action="store_true", help="build the training image and push it to ECR")
     add("--launch_training", action="store_true", help="launch a training job, and follow it")
     add("--stop_training", nargs="?", const="", metavar="JOB", help="stop a training job (default: the last one)")
     add("--monitor", nargs="?", const="", metavar="JOB", help="follow a training job (default: the last one)")
     add("--download_results", nargs="?", const="", metavar="JOB", help="fetch results/JOB/ (default: the last job)")
+    add("--status", action="store_true", help="show the last training jobs: how long, how they ended, what they cost")
     add("--delete", action="store_true", help="remove all that the project made on AWS; asks first")
     add("--stop_local_aws", action="store_true", help="stop the AWS on this machine, and forget all it holds")
     options = grammar.add_argument_group("options")
@@ -52,17 +58,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 when done, 1 when something failed. Wrong usage exits with 2."""
     grammar = parser()
     arguments = command_line.parse(grammar, argv)
-    if not _has_action(arguments):
-        grammar.error("nothing to do: give at least one action, such as --init_s3_buckets")
+    if problem := _contradiction(arguments):
+        grammar.error(problem)
     return command_line.run(
         lambda terminal: _run(arguments, terminal),
         debug=arguments.debug,
-        after_interrupt="the same command goes on where this one ended",
+        after_interrupt="what was sent stands: --status shows the jobs, and the other actions go on where they ended",
     )
 
 
+def _contradiction(arguments: argparse.Namespace) -> str:
+    """Return what is wrong with the flags taken together; empty: nothing."""
+    if not _has_action(arguments):
+        return "nothing to do: give at least one action, such as --init_s3_buckets"
+    if arguments.with_data and not arguments.delete:
+        return "--with_data is for --delete"
+    if arguments.prune and not arguments.init_s3_buckets:
+        return "--prune is for --init_s3_buckets"
+    if arguments.launch_training and not arguments.follow and arguments.download_results is not None:
+        return "a job that is not followed has no results yet: leave out --no_follow, or --download_results"
+    return ""
+
+
 def _has_action(arguments: argparse.Namespace) -> bool:
-    return arguments.stop_local_aws or _needs_account(arguments)
+    return arguments.check or arguments.stop_local_aws or _needs_account(arguments)
 
 
 def _needs_account(arguments: argparse.Namespace) -> bool:
@@ -70,6 +89,7 @@ def _needs_account(arguments: argparse.Namespace) -> bool:
         arguments.init_s3_buckets,
         arguments.build_and_push_docker_image,
         arguments.launch_training,
+        arguments.status,
         arguments.delete,
     )
     jobs = (arguments.monitor, arguments.stop_training, arguments.download_results)
@@ -79,29 +99,57 @@ def _needs_account(arguments: argparse.Namespace) -> bool:
 def _run(arguments: argparse.Namespace, terminal: "Terminal") -> None:
     from manager import local
 
+    if arguments.check:
+        _check(arguments, terminal)
     if _needs_account(arguments):
         _act(arguments, _session(arguments, terminal))
     if arguments.stop_local_aws:
         terminal.plain(local.stop(PROJECT_ROOT))
 
 
+def _check(arguments: argparse.Namespace, terminal: "Terminal") -> None:
+    from manager import commands, doctor
+
+    settings, target = _settings_and_target(arguments)
+    # Credentials that do not exist are found out by the check, among all the rest.
+    patient = doctor.Patient(settings, lambda: _connect(settings, target), _flavor(settings, target), PROJECT_ROOT)
+    commands.check(patient, terminal)
+
+
 def _session(arguments: argparse.Namespace, terminal: "Terminal") -> "Session":
-    from manager import aws, local, plan
+    from manager import plan
     from manager.session import Session
 
-    settings = command_line.settings(arguments)
-    target = local.start(PROJECT_ROOT) if arguments.local else None
+    settings, target = _settings_and_target(arguments)
     return Session(
         settings=settings,
-        aws=aws.connect_local(settings, target.endpoint_url) if target else aws.connect(settings),
+        aws=_connect(settings, target),
         terminal=terminal,
         executor=plan.describe if arguments.dry_run else plan.execute,
-        flavor=target.flavor if target else settings.training_image.flavor,
+        flavor=_flavor(settings, target),
         project_root=PROJECT_ROOT,
         # Where nothing is changed, or the answer is given already, nothing is asked.
         confirm=(lambda question, answer: None) if arguments.yes or arguments.dry_run else terminal.confirm,
         command=_command(arguments),
     )
+
+
+def _settings_and_target(arguments: argparse.Namespace) -> "tuple[Settings, LocalAws | None]":
+    """Return the settings, and the AWS on this machine where that one is meant."""
+    from manager import local
+
+    settings = command_line.settings(arguments)
+    return settings, local.start(PROJECT_ROOT) if arguments.local else None
+
+
+def _connect(settings: "Settings", target: "LocalAws | None") -> "Aws":
+    from manager import aws
+
+    return aws.connect_local(settings, target.endpoint_url) if target else aws.connect(settings)
+
+
+def _flavor(settings: "Settings", target: "LocalAws | None") -> "Flavor":
+    return target.flavor if target else settings.training_image.flavor
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -125,6 +173,8 @@ def _act(arguments: argparse.Namespace, session: "Session") -> None:
     if arguments.stop_training is not None:
         commands.stop_training(session, arguments.stop_training or commands.last_job(session))
     _watch(arguments, session, launched)
+    if arguments.status:
+        commands.status(session)
     if arguments.delete:
         commands.delete(session, with_data=arguments.with_data)
 

@@ -21,7 +21,6 @@ UNUSED = {
     "pip": "installs packages; nothing is installed any more",
     "setuptools": "builds packages; nothing is built any more",
     "**/tests": "the packages' own tests",
-    "**/__pycache__": "compiled when imported",
 }
 
 

@@ -1,13 +1,17 @@
 """The only maker of AWS clients: where requests go and with which credentials, and AWS's errors in plain words."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
+from botocore.awsrequest import AWSRequest
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import (
@@ -19,10 +23,15 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
+from botocore.parsers import ResponseParserError
 
 from container.modeling.settings import Settings
+from manager import names
 from manager.errors import AwsError
 from manager.names import Place
+
+FAILURES = (ClientError, BotoCoreError, ResponseParserError)
+"""What boto3 raises where AWS refuses, does not answer, or answers nonsense."""
 
 REMEDIES = {
     "ExpiredToken": "log in to AWS again",
@@ -42,28 +51,45 @@ class Aws:
     session: boto3.Session
     endpoint_url: str | None = None
     """Where all services answer, if not at AWS's own addresses."""
-    _clients: dict[str, BaseClient] = field(default_factory=dict, repr=False)
+    attempts: int = 5
+    """How often a request is sent before its failure counts."""
+    timeout_seconds: int = 60
+    """How long an attempt waits for a connection, and then for each part of the answer."""
+    _clients: dict[tuple[str, str], BaseClient] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str = "") -> Any:
         """Return the client of a service.
+
+        Args:
+            service: boto3's name of it.
+            region: where it is asked, if it answers in few regions only; empty: in the account's own.
 
         Raises:
             AwsError: no region is set.
         """
         with self._lock, self.explained(f"cannot reach {service}"):
-            if service not in self._clients:
-                self._clients[service] = self.session.client(  # type: ignore[call-overload]
-                    service,
-                    endpoint_url=self.endpoint_url,
-                    config=Config(
-                        retries={"mode": "standard", "max_attempts": 5},
-                        max_pool_connections=32,
-                        # Dots in a bucket's name do not fit the certificate of virtual-hosted addresses.
-                        s3={"addressing_style": "path"},
-                    ),
-                )
-            return self._clients[service]
+            if (service, region) not in self._clients:
+                self._clients[service, region] = self._new_client(service, region)
+            return self._clients[service, region]
+
+    def impatient(self) -> "Aws":
+        """Return the same account for questions whose answer is worth no long wait."""
+        return Aws(self.session, self.endpoint_url, attempts=3, timeout_seconds=10)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What makes the `aws` command line ask the same account in the same region."""
+        named = (
+            ("--region", self.session.region_name),
+            ("--profile", self.session.profile_name if self.session.profile_name != "default" else None),
+            ("--endpoint-url", self.endpoint_url),
+        )
+        return tuple(word for option, value in named if value for word in (option, value))
+
+    def console_url(self, job: str) -> str:
+        """Return the page of a training job in the AWS console; empty: this AWS has no console."""
+        return "" if self.endpoint_url else names.console_url(self.place, job)
 
     @cached_property
     def place(self) -> Place:
@@ -83,8 +109,28 @@ class Aws:
         """Turn boto3's exceptions into an `AwsError` that begins with `what`."""
         try:
             yield
-        except (ClientError, BotoCoreError) as error:
+        except FAILURES as error:
             raise AwsError(f"{what}: {_explain(error)}") from error
+
+    def _new_client(self, service: str, region: str) -> BaseClient:
+        config = Config(
+            retries={"mode": "standard", "max_attempts": self.attempts},
+            connect_timeout=self.timeout_seconds,
+            read_timeout=self.timeout_seconds,
+            max_pool_connections=32,
+            # Dots in a bucket's name do not fit the certificate of virtual-hosted addresses.
+            s3={"addressing_style": "path"},
+            # A proxy of the user's is for the way to AWS; an endpoint of one's own is asked directly.
+            proxies={} if self.endpoint_url else None,
+        )
+        client: BaseClient = self.session.client(  # type: ignore[call-overload]
+            service, region_name=region or None, endpoint_url=self.endpoint_url, config=config
+        )
+        if self.endpoint_url:
+            # S3 Control puts the account before the host's name, which an endpoint of one's own does not have.
+            keep = partial(_send_to, self.endpoint_url)
+            client.meta.events.register("before-sign.s3-control", keep)
+        return client
 
 
 def connect(settings: Settings) -> Aws:
@@ -102,8 +148,14 @@ def connect(settings: Settings) -> Aws:
 
 def connect_local(settings: Settings, endpoint_url: str) -> Aws:
     """Return the AWS on this machine. The user's own credentials have no part in it."""
+    nothing: Any = (None, [], None, None)
+    nowhere: Any = (None, [], os.devnull, None)
+    unconfigured = botocore.session.Session({"profile": nothing, "config_file": nowhere, "credentials_file": nowhere})
     session = boto3.Session(
-        aws_access_key_id="local", aws_secret_access_key="local", region_name=settings.aws.region or "us-east-1"
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+        region_name=settings.aws.region or "us-east-1",
+        botocore_session=unconfigured,
     )
     return Aws(session, endpoint_url)
 
@@ -113,7 +165,17 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _explain(error: ClientError | BotoCoreError) -> str:
+def reason(error: Exception) -> str:
+    """Return in a word why AWS did not answer, such as `AccessDenied` or `ConnectTimeoutError`."""
+    return error_code(error) if isinstance(error, ClientError) else type(error).__name__
+
+
+def _send_to(endpoint_url: str, request: AWSRequest, **_: Any) -> None:
+    own = urlsplit(endpoint_url)
+    request.url = urlsplit(str(request.url))._replace(scheme=own.scheme, netloc=own.netloc).geturl()
+
+
+def _explain(error: Exception) -> str:
     if isinstance(error, ClientError):
         code = error_code(error)
         text = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())
@@ -123,6 +185,8 @@ def _explain(error: ClientError | BotoCoreError) -> str:
         return "there are no AWS credentials: run `aws configure`, set aws.profile, or add --local"
     if isinstance(error, NoRegionError):
         return "no AWS region is set: run `aws configure`, set aws.region, or add --local"
+    if isinstance(error, ResponseParserError):
+        return "the answer is none that boto3 understands"
     if isinstance(error, EndpointConnectionError):
         return f"{error} (is this machine connected, and the region's name right?)"
     return " ".join(str(error).split())

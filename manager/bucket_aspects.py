@@ -35,10 +35,28 @@ class Aspect:
             return json.loads(answer["Policy"])
         return answer if self.bare else answer.get(self.parameter)
 
-    @property
-    def sent(self) -> Any:
-        """The value as the `put` call takes it."""
-        return json.dumps(self.value) if self.parameter == "Policy" else self.value
+    def is_met_by(self, present: Any) -> bool:
+        """Whether the present value is the wanted one; of tags and of what AWS fills in itself there may be more."""
+        if present is None:
+            return False
+        if self.parameter == "Tagging":
+            return all(tag in present.get("TagSet", []) for tag in self.value["TagSet"])
+        if self.parameter == "ServerSideEncryptionConfiguration":
+            (rule,) = self.value["Rules"]
+            return any(rule.items() <= found.items() for found in present.get("Rules", []))
+        if self.bare:
+            return all(present.get(name) == wanted for name, wanted in self.value.items())
+        return bool(present == self.value)
+
+    def sent(self, present: Any) -> Any:
+        """Return the value as the `put` call takes it; other tags than ours are kept."""
+        if self.parameter == "Policy":
+            return json.dumps(self.value)
+        if self.parameter == "Tagging":
+            own = {tag["Key"] for tag in self.value["TagSet"]}
+            others = [tag for tag in (present or {}).get("TagSet", []) if tag["Key"] not in own]
+            return {"TagSet": [*others, *self.value["TagSet"]]}
+        return self.value
 
 
 def aspects(settings: Settings, bucket: str, place: names.Place) -> tuple[Aspect, ...]:
@@ -51,7 +69,7 @@ def aspects(settings: Settings, bucket: str, place: names.Place) -> tuple[Aspect
         _policy(settings, bucket, place),
         _versioning(),
         _lifecycle(settings, bucket),
-        _logging(settings, bucket),
+        *_logging(settings, bucket),
     )
 
 
@@ -156,7 +174,9 @@ def _lifecycle(settings: Settings, bucket: str) -> Aspect:
     )
 
 
-def _logging(settings: Settings, bucket: str) -> Aspect:
-    """S3.9: who accessed what is recorded."""
+def _logging(settings: Settings, bucket: str) -> tuple[Aspect, ...]:
+    """S3.9: who accessed what is recorded, but for the record itself: each delivery would make another one."""
+    if bucket == names.log_bucket(settings):
+        return ()
     value = {"LoggingEnabled": {"TargetBucket": names.log_bucket(settings), "TargetPrefix": f"{bucket}/"}}
-    return Aspect("access log", "get_bucket_logging", "put_bucket_logging", "BucketLoggingStatus", value, bare=True)
+    return (Aspect("access log", "get_bucket_logging", "put_bucket_logging", "BucketLoggingStatus", value, bare=True),)

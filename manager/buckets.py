@@ -38,6 +38,7 @@ class BucketState:
     present: Mapping[str, Any]
     """The present value of each aspect by its title."""
     has_objects: bool = False
+    """Whether it holds anything, old versions and markers of deletions included."""
 
     @property
     def project(self) -> str | None:
@@ -55,7 +56,8 @@ def read_bucket(aws: Aws, bucket: str, wanted: Iterable[Aspect]) -> BucketState:
     s3 = aws.client("s3")
     with aws.explained(f"could not look at the bucket {bucket}"):
         try:
-            s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=aws.place.account)
+            # boto3 follows a redirection to the bucket's own region.
+            region = s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=aws.place.account).get("BucketRegion", "")
         except ClientError as error:
             if error_code(error) in ("404", "NoSuchBucket"):
                 return BucketState(False, {})
@@ -65,15 +67,15 @@ def read_bucket(aws: Aws, bucket: str, wanted: Iterable[Aspect]) -> BucketState:
                     "of buckets are unique among all users of S3, so choose another PROJECT_NAME, such as one that "
                     "begins with your company's name"
                 ) from None
-            if error_code(error) in ("301", "PermanentRedirect"):
-                raise AwsError(
-                    f"the bucket {bucket} lies in another region than {aws.place.region}: set aws.region to its "
-                    "region, or choose another PROJECT_NAME"
-                ) from None
             raise
+        if region and region != aws.place.region:
+            raise AwsError(
+                f"the bucket {bucket} lies in {region}, not in {aws.place.region}: set aws.region={region}, or choose "
+                "another PROJECT_NAME"
+            )
         present = {aspect.title: _read_aspect(s3, bucket, aspect) for aspect in wanted}
-        listed = s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
-    return BucketState(True, present, has_objects=bool(listed.get("Contents")))
+        listed = s3.list_object_versions(Bucket=bucket, MaxKeys=1)
+    return BucketState(True, present, has_objects=bool(listed.get("Versions") or listed.get("DeleteMarkers")))
 
 
 def plan_bucket(settings: Settings, bucket: str, region: str, wanted: Iterable[Aspect], state: BucketState) -> Plan:
@@ -87,19 +89,26 @@ def plan_bucket(settings: Settings, bucket: str, region: str, wanted: Iterable[A
         calls = []
     else:
         # us-east-1 is what S3 means where no location is given, and the one value that it refuses.
-        location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        create = {"Bucket": bucket, "ObjectOwnership": "BucketOwnerEnforced"}
-        calls = [ApiCall("s3", "create_bucket", create | location, f"create the bucket {bucket}", "created")]
+        location = {} if region == "us-east-1" else {"LocationConstraint": region}
+        create = {
+            "Bucket": bucket,
+            "ObjectOwnership": "BucketOwnerEnforced",
+            # Tagged from the first moment on, so that nobody takes it for somebody else's.
+            "CreateBucketConfiguration": {**location, "Tags": names.tag_list(settings)},
+        }
+        calls = [ApiCall("s3", "create_bucket", create, f"create the bucket {bucket}", "created")]
     calls += [
         ApiCall(
             "s3",
             aspect.put,
-            {"Bucket": bucket, aspect.parameter: aspect.sent},
+            {"Bucket": bucket, aspect.parameter: aspect.sent(state.present.get(aspect.title))},
             f"set up the bucket {bucket}: {aspect.title}",
             "changed" if state.exists else "created",
+            # S3 tells all of itself about a new bucket within some seconds.
+            retry_on=() if state.exists else ("NoSuchBucket",),
         )
         for aspect in wanted
-        if not _matches(state.present.get(aspect.title), aspect.value)
+        if not aspect.is_met_by(state.present.get(aspect.title))
     ]
     return Plan(tuple(calls), () if calls else (f"bucket {bucket}",))
 
@@ -116,7 +125,7 @@ def local_files(settings: Settings, project_root: Path) -> dict[str, Path]:
         path.relative_to(directory).as_posix(): path
         for channel in SETS
         for path in sorted((directory / channel).rglob("*"))
-        if path.is_file()
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts)
     }
     return files | {RECORD: directory / RECORD}
 
@@ -186,7 +195,7 @@ def plan_upload(
 
 
 def _check_owned(settings: Settings, bucket: str, state: BucketState) -> None:
-    # A bucket without our tag and without objects is what a run leaves that was ended right after making it.
+    # Where tags are not set on creation, a run that was ended right after it leaves an empty bucket without them.
     if state.project == settings.project_name or (state.project is None and not state.has_objects):
         return
     owner = f"the project {state.project}" if state.project else "something else: it holds objects and lacks our tags"
@@ -203,19 +212,6 @@ def _read_aspect(s3: Any, bucket: str, aspect: Aspect) -> Any:
         ):
             return None
         raise
-
-
-def _matches(present: Any, wanted: Any) -> bool:
-    """Whether what is present has all that is wanted; AWS adds fields of its own (BucketKeyEnabled)."""
-    if isinstance(wanted, Mapping):
-        return isinstance(present, Mapping) and all(_matches(present.get(key), wanted[key]) for key in wanted)
-    if isinstance(wanted, list):
-        return (
-            isinstance(present, list)
-            and len(present) == len(wanted)
-            and all(any(_matches(have, want) for have in present) for want in wanted)
-        )
-    return bool(present == wanted)
 
 
 def _has_same_content(path: Path, remote: RemoteObject) -> bool:

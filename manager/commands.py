@@ -1,9 +1,42 @@
 """One function per flag of `project_manager.py`: what is read, what is planned from it, what is shown."""
 
-from manager import bucket_aspects, buckets, image, monitoring, names, repository, results, role, teardown, training
+from typing import Any
+
+from manager import (
+    bucket_aspects,
+    buckets,
+    doctor,
+    image,
+    monitoring,
+    names,
+    pricing,
+    repository,
+    results,
+    role,
+    teardown,
+    training,
+)
+from manager.console import Terminal
 from manager.docker_engine import Engine
+from manager.errors import CheckError, JobError
 from manager.plan import Plan, outline
 from manager.session import Session
+from manager.status import last_jobs, prices_of, show_jobs
+
+
+def check(patient: doctor.Patient, terminal: Terminal) -> None:
+    """Look at everything that the way to a trained model needs, and change nothing.
+
+    Raises:
+        CheckError: something stops the way.
+    """
+    terminal.heading("What the way to a trained model needs")
+    problems = 0
+    for finding in doctor.examine(patient):
+        terminal.finding(finding.level, finding.subject, finding.text)
+        problems += finding.level == "problem"
+    if problems:
+        raise CheckError(f"{problems} {'problem stops' if problems == 1 else 'problems stop'} the way: see above")
 
 
 def init_s3_buckets(session: Session, *, prune: bool = False) -> None:
@@ -63,14 +96,18 @@ def launch_training(session: Session, pushed: image.Image | None) -> str:
         ProjectError: there is no image of the present code, the template is wrong, or AWS refuses.
     """
     settings, root = session.settings, session.project_root
-    pushed = pushed or image.pushed(session.aws, settings, root / "container", session.flavor)
+    if pushed is None:
+        pushed = image.pushed(session.aws, settings, root / "container", session.flavor)
+        if role.read_role(session.aws, names.role(settings)) is None:
+            raise JobError(f"the role {names.role(settings)} does not exist: create it first by --init_s3_buckets")
     job = training.new_job_name(settings)
     session.terminal.heading(f"Training job {job}")
     request = training.render_request(settings, session.aws.place, pushed.uri, job, root / training.TEMPLATE)
-    file = training.write_request(request, root)
-    session.terminal.plain(f"  the request is in {file.relative_to(root)}")
-    session.carry_out(training.plan_training(request))
-    return job
+    if url := session.aws.console_url(job):
+        session.terminal.plain(f"  its page in the console is {url}")
+    _confirm_cost(session, request)
+    session.carry_out(training.plan_training(request, root / training.RENDERED))
+    return str(request["TrainingJobName"])
 
 
 def monitor(session: Session, job: str) -> bool:
@@ -104,6 +141,19 @@ def download_results(session: Session, job: str) -> None:
     results.show(directory, f"{directory.relative_to(session.project_root)}/", session.terminal)
 
 
+def status(session: Session) -> None:
+    """Show what the project has at work: its last training jobs.
+
+    Raises:
+        ProjectError: AWS refuses.
+    """
+    jobs = last_jobs(session.aws, session.settings)
+    if not jobs:
+        session.terminal.plain(f"there is no training job of {session.settings.algorithm_name} yet")
+        return
+    show_jobs(jobs, prices_of(session.aws, jobs), session.terminal)
+
+
 def delete(session: Session, *, with_data: bool) -> None:
     """Remove all that the project made on AWS and nothing else.
 
@@ -117,12 +167,13 @@ def delete(session: Session, *, with_data: bool) -> None:
     settings, place = session.settings, session.aws.place
     session.terminal.heading(f"Everything of {settings.project_name} in account {place.account}, {place.region}")
     holdings = teardown.read_holdings(session.aws, settings)
-    plan = teardown.plan_teardown(settings, holdings, with_data=with_data)
-    if plan.calls:
-        outline(plan, session.terminal)
-        session.confirm("This cannot be undone", settings.project_name)
+    if holdings.is_empty:
+        session.terminal.plain("  there is nothing of it")
+        return
+    outline(teardown.plan_teardown(settings, holdings, with_data=with_data), session.terminal)
+    session.confirm("This cannot be undone", settings.project_name)
     if with_data:
-        session.carry_out(teardown.plan_silence(holdings))
+        session.carry_out(teardown.plan_silence(settings, holdings))
         holdings = teardown.read_holdings(session.aws, settings)
     session.carry_out(teardown.plan_teardown(settings, holdings, with_data=with_data))
 
@@ -134,3 +185,10 @@ def last_job(session: Session) -> str:
         ProjectError: there is none, or AWS refuses.
     """
     return training.last_job(session.aws, session.settings)
+
+
+def _confirm_cost(session: Session, request: Any) -> None:
+    most, limit = pricing.most_cost(session.aws, request), session.settings.aws.ask_above_usd
+    session.terminal.plain(f"  {most}")
+    if most.usd is not None and most.usd > limit:
+        session.confirm(f"This can cost {most.usd:,.2f} USD, more than {limit:,.2f} (aws.ask_above_usd)", "yes")

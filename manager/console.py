@@ -49,6 +49,11 @@ class Terminal:
         """Say that something was found to be as it should be."""
         self.out.print(f"  [dim]unchanged[/]  {escape(text)}")
 
+    def finding(self, level: str, subject: str, text: str) -> None:
+        """Say what a check found; `level` is ok, warning or problem."""
+        style = {"ok": "green", "warning": "yellow"}.get(level, "bold red")
+        self.out.print(f"  [{style}]{level:<9}[/]  {escape(subject)}: {escape(text)}")
+
     def warn(self, text: str) -> None:
         """Say what may surprise."""
         self.err.print(f"[yellow]warning:[/] {escape(text)}")
@@ -66,7 +71,11 @@ class Terminal:
         if not sys.stdin.isatty():
             raise RefusedError(f"{question}: nobody is here to answer; add --yes if it shall be done")
         self.out.print(f"{escape(question)}. Type [bold]{escape(answer)}[/] to go on: ", end="")
-        if input().strip() != answer:
+        try:
+            typed = input().strip()
+        except EOFError:
+            typed = ""
+        if typed != answer:
             raise RefusedError("nothing was done")
 
     @contextlib.contextmanager

@@ -30,9 +30,10 @@ REMEDIES = (
         "no space left on device",
         "the disk is full: `docker system df` tells what uses it, `docker system prune` frees it",
     ),
+    ("toomanyrequests", "the registry of the base image limits downloads: try later, or log in by `docker login`"),
+    ("pull access denied", "does training_image.base_image exist, and may you pull it? `docker pull` tells"),
     ("no basic auth credentials", "the registry refused the login: does your account have ecr:GetAuthorizationToken?"),
     ("denied", "the registry refused: do your permissions have ecr:PutImage on the repository?"),
-    ("toomanyrequests", "the registry of the base image limits downloads: try later, or log in by `docker login`"),
 )
 
 
@@ -43,21 +44,34 @@ class Engine:
     client: docker.DockerClient
 
     @classmethod
-    def connect(cls) -> "Engine":
+    def connect(cls, timeout_seconds: int = BUILD_TIMEOUT_SECONDS) -> "Engine":
         """Return the engine.
+
+        Args:
+            timeout_seconds: how long to wait for each of its answers.
 
         Raises:
             ImageError: no engine answers.
         """
         try:
-            client = docker.from_env(timeout=BUILD_TIMEOUT_SECONDS)
+            client = docker.from_env(timeout=timeout_seconds)
             client.ping()
         except (DockerException, RequestException) as error:
-            raise ImageError(
-                f"the Docker engine does not answer ({_one_line(error)}): start it (`sudo systemctl start docker`, or "
-                "Docker Desktop), and see that `docker info` works"
-            ) from None
+            text = _one_line(error)
+            remedy = "start it (`sudo systemctl start docker`, or Docker Desktop), and see that `docker info` works"
+            if "Permission denied" in text:
+                remedy = "your user may not use it: `sudo usermod -aG docker $USER`, then log in anew"
+            raise ImageError(f"the Docker engine does not answer ({text}): {remedy}") from None
         return cls(client)
+
+    def info(self) -> Any:
+        """Return what the engine tells of itself, as `docker info` does.
+
+        Raises:
+            ImageError: it does not answer.
+        """
+        with _explained("could not ask the Docker engine about itself"):
+            return self.client.info()
 
     def base_digest(self, base_image: str) -> str:
         """Return the identity of a base image, `sha256:...`, as this machine has it or else its registry.
@@ -82,7 +96,13 @@ class Engine:
         last: list[str] = []
         with _explained("could not build the image"), terminal.status() as set_status:
             answers = self.client.api.build(
-                path=str(context), tag=name, buildargs=dict(arguments), platform=PLATFORM, rm=True, decode=True
+                path=str(context),
+                tag=name,
+                buildargs=dict(arguments),
+                platform=PLATFORM,
+                rm=True,
+                forcerm=True,
+                decode=True,
             )
             for answer in answers:
                 if "error" in answer:

@@ -29,3 +29,7 @@ class LocalAwsError(ProjectError):
 
 class RefusedError(ProjectError):
     """The user did not say yes to what was to be done."""
+
+
+class CheckError(ProjectError):
+    """Something stops the way to a trained model."""

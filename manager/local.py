@@ -57,5 +57,6 @@ def _ask(command: str, project_root: Path) -> str:
     )
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
-        raise LocalAwsError(f"the AWS on this machine does not {command}: {lines[-1]} (is `make setup` done?)")
+        hint = "; is `make setup` done?" if "ModuleNotFoundError" in lines[-1] else ""
+        raise LocalAwsError(f"the AWS on this machine does not {command}: {lines[-1]}{hint}")
     return done.stdout

@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -12,11 +11,12 @@ from botocore.exceptions import ClientError
 from manager import names
 from manager.aws import Aws, error_code
 from manager.console import Terminal
-from manager.errors import JobError
+from manager.errors import AwsError, JobError
 
-POLL_SECONDS = 1.0
-# CloudWatch shows a line some seconds after it was written, so the last ones may come after the job's end.
-LAST_LINES_SECONDS = 1.0
+# Between two looks at a job: often at first, rarely when it takes hours.
+POLL_SECONDS, MOST_POLL_SECONDS = 1.0, 10.0
+# How long AWS may not answer while a job is followed.
+PATIENCE_SECONDS = 300.0
 ENDED = ("Completed", "Failed", "Stopped")
 
 
@@ -42,7 +42,7 @@ class Progress:
 
     def __str__(self) -> str:
         left = (self.epochs - self.epoch) * self.seconds
-        return f"epoch {self.epoch} of {self.epochs}, at most {_duration(left)} left, {self.metrics}"
+        return f"epoch {self.epoch} of {self.epochs}, at most {duration(left)} left, {self.metrics}"
 
 
 @dataclass
@@ -51,6 +51,8 @@ class LogReader:
 
     aws: Aws
     job: str
+    delay: float = 0.0
+    """The most seconds that a line took so far to come into CloudWatch."""
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def new_lines(self) -> Iterator[str]:
@@ -82,7 +84,9 @@ class LogReader:
             page = logs.get_log_events(
                 logGroupName=names.TRAINING_JOBS_LOG_GROUP, logStreamName=stream, startFromHead=True, **token
             )
-            yield from (event["message"] for event in page["events"])
+            for event in page["events"]:
+                self.delay = max(self.delay, (event["ingestionTime"] - event["timestamp"]) / 1000)
+                yield event["message"]
             # At the end of a stream CloudWatch answers with the token that it was asked with.
             if self._tokens.get(stream) == page["nextForwardToken"]:
                 return
@@ -101,7 +105,7 @@ def describe_job(aws: Aws, job: str) -> Any:
         except ClientError as error:
             if "not found" in str(error) or error_code(error) == "ResourceNotFound":
                 raise JobError(
-                    f"there is no training job {job!r}: `aws sagemaker list-training-jobs` lists them"
+                    f"there is no training job {job!r} in this account and region: --status shows the last ones"
                 ) from None
             raise
 
@@ -136,33 +140,59 @@ def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> bool:
 
 
 def _show_until_end(aws: Aws, job: str, terminal: Terminal) -> Any:
-    reader, seen, progress = LogReader(aws, job), "", ""
+    reader, shown, progress = LogReader(aws, job), 0, ""
+    began = answered = time.monotonic()
     with terminal.status() as set_status:
         while True:
-            description = describe_job(aws, job)
-            ended = description["TrainingJobStatus"] in ENDED
-            if description["SecondaryStatus"] != seen:
-                seen = description["SecondaryStatus"]
-                terminal.heading(f"{datetime.now():%H:%M:%S} {seen}")
-            if ended:
-                time.sleep(LAST_LINES_SECONDS)
-            for line in reader.new_lines():
+            try:
+                description = describe_job(aws, job)
+                lines = list(reader.new_lines())
+            except AwsError as error:
+                # A job of hours outlives a short loss of the connection; at the first look it is an error like any.
+                if not shown or time.monotonic() - answered > PATIENCE_SECONDS:
+                    raise
+                set_status(f"{error}; trying again")
+                time.sleep(MOST_POLL_SECONDS)
+                continue
+            answered = time.monotonic()
+            shown = _show_transitions(description, shown, terminal)
+            for line in lines:
                 terminal.plain(line)
                 progress = str(Progress.read(line) or progress)
-            if ended:
+            if description["TrainingJobStatus"] in ENDED:
+                _show_last_lines(reader, terminal)
                 return description
-            set_status(f"{seen} {progress}")
-            time.sleep(POLL_SECONDS)
+            set_status(f"{description['SecondaryStatus']} {progress}")
+            time.sleep(min(POLL_SECONDS + (answered - began) / 300, MOST_POLL_SECONDS))
+
+
+def _show_transitions(description: Any, shown: int, terminal: Terminal) -> int:
+    """Show the statuses that the job went through since `shown` of them were shown; return how many are now."""
+    transitions = description.get("SecondaryStatusTransitions", [])
+    for transition in transitions[shown:]:
+        terminal.heading(f"{transition['StartTime'].astimezone():%H:%M:%S} {transition['Status']}")
+    return len(transitions)
+
+
+def _show_last_lines(reader: LogReader, terminal: Terminal) -> None:
+    """Show what comes after the job's end: a line is in CloudWatch some seconds after it was written."""
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < min(POLL_SECONDS + 2 * reader.delay, MOST_POLL_SECONDS):
+        time.sleep(POLL_SECONDS / 2)
+        for line in reader.new_lines():
+            terminal.plain(line)
+            quiet_since = time.monotonic()
 
 
 def _ran(description: Any) -> str:
     seconds, billable = description.get("TrainingTimeInSeconds"), description.get("BillableTimeInSeconds")
     if seconds is None:
         return "an unknown time"
-    return _duration(seconds) + (f" ({billable:,} s billable)" if billable is not None else "")
+    return duration(seconds) + (f" ({billable:,} s billable)" if billable is not None else "")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time as `1:02:03`, or `2:03` if it is less than an hour."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -78,11 +78,6 @@ def is_training_job(settings: Settings, name: str) -> bool:
     return re.fullmatch(re.escape(settings.algorithm_name) + r"-\d{4}(-\d\d){5}", name) is not None
 
 
-def model_archive(settings: Settings, job: str) -> str:
-    """S3 URI of what a training job leaves behind."""
-    return f"s3://{output_bucket(settings)}/{job}/output/model.tar.gz"
-
-
 def tags(settings: Settings) -> dict[str, str]:
     """Tags of everything that the project creates; `Project` tells what is the project's own."""
     own = {"Project": settings.project_name, "Service": "sagemaker-image-classification"}

@@ -4,6 +4,7 @@ The functions called `plan_...` are pure: they turn settings, and what was read 
 sends it; `describe` prints the same plan as commands of the `aws` command line.
 """
 
+import contextlib
 import itertools
 import json
 import shlex
@@ -19,6 +20,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
+from container.errors import DataError
 from manager.aws import Aws
 from manager.console import Terminal
 from manager.errors import AwsError
@@ -26,6 +28,8 @@ from manager.errors import AwsError
 PARALLEL_CALLS = 16
 # IAM tells all of AWS about a new role within some seconds; a minute and a half is rare.
 ATTEMPTS, RETRY_SECONDS = 18, 5.0
+# What S3 answers while a change of the same bucket is under way.
+EVENTUALLY = ("OperationAborted",)
 
 
 Effect = Literal["created", "changed", "deleted", "done"]
@@ -49,8 +53,8 @@ class ApiCall:
     """What it makes of a resource, for the report."""
     group: str = ""
     """Neighbors in one group need no order: they are sent together and shown as one, under the group's name."""
-    retry_on: str = ""
-    """A part of AWS's error text that tells that the call will succeed a little later; empty: there is none."""
+    retry_on: tuple[str, ...] = ()
+    """Parts of AWS's errors that tell that the call will succeed a little later."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,29 @@ class DockerCall:
 
 
 @dataclass(frozen=True)
+class FileCall:
+    """A file of this machine that is to be written, whole or not at all."""
+
+    path: Path
+    content: str
+    message: str
+    """What it is, in words: `write the request to x`."""
+
+    def write(self) -> None:
+        """Write the file, beside its place first."""
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        partial.write_text(self.content, encoding="utf-8")
+        partial.replace(self.path)
+
+
+Call = ApiCall | DockerCall | FileCall
+
+
+@dataclass(frozen=True)
 class Plan:
     """Calls in the order in which they are to be sent, and what was found to be as planned already."""
 
-    calls: tuple[ApiCall | DockerCall, ...] = ()
+    calls: tuple[Call, ...] = ()
     unchanged: tuple[str, ...] = field(default=())
     """What needs no call, in words: `bucket x`."""
 
@@ -106,7 +129,7 @@ def describe(plan: Plan, aws: Aws, terminal: Terminal) -> None:
     for group, calls in _groups(plan.calls):
         shown = calls[:1] if group else calls
         for call in shown:
-            terminal.plain(f"# {call.message}\n{to_command(call)}")
+            terminal.plain(f"# {call.message}\n{to_command(call, aws.options)}")
         if len(calls) > len(shown):
             terminal.plain(f"# {group}: {len(calls) - len(shown):,} more like this one")
 
@@ -119,10 +142,17 @@ def outline(plan: Plan, terminal: Terminal) -> None:
             terminal.plain(f"  going to   {line}")
 
 
-def to_command(call: ApiCall | DockerCall) -> str:
-    """Return the command of the `aws` or the `docker` command line that does the same."""
+def to_command(call: Call, options: Sequence[str] = ()) -> str:
+    """Return the command of the `aws` or the `docker` command line, or of a shell, that does the same.
+
+    Args:
+        call: the call.
+        options: options of `aws` that name the account and the region.
+    """
     if isinstance(call, DockerCall):
         return shlex.join(call.command)
+    if isinstance(call, FileCall):
+        return f"cat > {shlex.quote(str(call.path))} <<'EOF'\n{call.content}EOF"
     words = [
         "aws",
         "s3api" if call.service == "s3" else call.service,
@@ -134,7 +164,7 @@ def to_command(call: ApiCall | DockerCall) -> str:
             words.append(option if value else option.replace("--", "--no-", 1))
         else:
             words += [option, value if isinstance(value, str) else _argument(value)]
-    return shlex.join(words)
+    return shlex.join([*words, *options])
 
 
 def _argument(value: Any) -> str:
@@ -149,14 +179,16 @@ def _begin(plan: Plan, aws: Aws, terminal: Terminal) -> None:
         terminal.unchanged(thing)
 
 
-def _groups(calls: Sequence[ApiCall | DockerCall]) -> Iterator[tuple[str, list[Any]]]:
+def _groups(calls: Sequence[Call]) -> Iterator[tuple[str, list[Any]]]:
     for group, members in itertools.groupby(calls, key=lambda call: getattr(call, "group", "")):
         yield group, list(members)
 
 
-def _do(call: ApiCall | DockerCall, aws: Aws, terminal: Terminal) -> None:
+def _do(call: Call, aws: Aws, terminal: Terminal) -> None:
     if isinstance(call, DockerCall):
         call.action(terminal)
+    elif isinstance(call, FileCall):
+        call.write()
     else:
         with aws.explained(f"could not {call.message}"):
             _send_patiently(call, aws, terminal)
@@ -168,9 +200,10 @@ def _send_patiently(call: ApiCall, aws: Aws, terminal: Terminal) -> None:
             _send(call, aws)
             break
         except ClientError as error:
-            if not call.retry_on or call.retry_on not in str(error) or attempt == ATTEMPTS:
+            sign = next((sign for sign in (*call.retry_on, *EVENTUALLY) if sign in str(error)), "")
+            if not sign or attempt == ATTEMPTS:
                 raise
-        terminal.plain(f"  waiting    {call.retry_on}: AWS does not know it everywhere yet; trying again")
+        terminal.plain(f"  waiting    {call.message}: AWS says {sign}, which passes; trying again")
         time.sleep(RETRY_SECONDS)
 
 
@@ -185,12 +218,23 @@ def _validate(call: ApiCall, aws: Aws) -> None:
 
 def _send(call: ApiCall, aws: Aws) -> None:
     client: BaseClient = aws.client(call.service)
-    files = {name: value.open("rb") for name, value in call.parameters.items() if isinstance(value, Path)}
-    try:
-        getattr(client, call.operation)(**{**call.parameters, **files})
-    finally:
-        for file in files.values():
-            file.close()
+    with contextlib.ExitStack() as opened:
+        try:
+            files = {
+                name: opened.enter_context(value.open("rb"))
+                for name, value in call.parameters.items()
+                if isinstance(value, Path)
+            }
+        except OSError as error:
+            raise DataError(f"could not {call.message}: {error.filename} cannot be read: {error.strerror}") from None
+        answer = getattr(client, call.operation)(**{**call.parameters, **files})
+    # DeleteObjects succeeds as a whole, and tells here what it could not delete.
+    if errors := answer.get("Errors"):
+        first = errors[0]
+        raise AwsError(
+            f"could not {call.message}: {len(errors):,} objects stay, such as {first.get('Key')!r}: "
+            f"{first.get('Message', '')} ({first.get('Code', '')})"
+        )
 
 
 def _send_together(group: str, calls: Sequence[ApiCall], aws: Aws, terminal: Terminal) -> None:

@@ -1,19 +1,22 @@
 """Fetches what a training job left behind, and shows how good the model is (`--download_results`)."""
 
+import re
 import shutil
-import tarfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from rich.text import Text
 
 from container.report.facts import METRICS_FILE, Metrics, Scores
+from manager.archive import unpack
 from manager.aws import Aws
 from manager.console import Terminal
+from manager.download import fetch, look_up
 from manager.errors import ResultsError
 from manager.monitoring import describe_job
 
-CHUNK_BYTES = 1 << 20
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
+JOB_NAME = r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}"
 # Wider matrices do not fit a terminal.
 MOST_CLASSES_IN_MATRIX = 15
 MOST_CONFUSIONS = 20
@@ -22,29 +25,34 @@ MOST_CONFUSIONS = 20
 def download(aws: Aws, job: str, directory: Path, terminal: Terminal) -> Path:
     """Download and unpack a training job's model.tar.gz; return the folder `directory/job`.
 
-    A folder that is there already is left as it is, since a job's results never change. Nothing is unpickled.
+    The folder appears when it is whole; one that is there already is left as it is, since a job's results never
+    change. After an interruption the same call goes on where it was. Nothing is unpickled.
 
     Raises:
         JobError: there is no such job.
         ResultsError: the job has no results yet, or the archive is damaged or unsafe.
         AwsError: AWS refuses.
     """
+    if not re.fullmatch(JOB_NAME, job):
+        raise ResultsError(f"{job!r} is no name of a training job: it is made of up to 63 letters, digits and hyphens")
     target, partial = directory / job, directory / f".{job}.partial"
     if target.is_dir():
         terminal.unchanged(f"results of {job}")
         return target
-    bucket, key = _archive_of(aws, job)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    remote = look_up(aws, *_archive_of(aws, job))
+    archive, unpacked = partial / "model.tar.gz", partial / "unpacked"
+    partial.mkdir(parents=True, exist_ok=True)
+    fetch(aws, remote, archive, terminal)
+    shutil.rmtree(unpacked, ignore_errors=True)
+    unpacked.mkdir()
     try:
-        archive = partial / "model.tar.gz"
-        _fetch(aws, bucket, key, archive, terminal)
-        _unpack(archive, partial)
-        archive.unlink()
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    terminal.done(f"download s3://{bucket}/{key}")
+        unpack(archive, unpacked)
+    except ResultsError:
+        shutil.rmtree(partial)
+        raise
+    unpacked.rename(target)
+    shutil.rmtree(partial)
+    terminal.done(f"download {remote}")
     return target
 
 
@@ -117,24 +125,3 @@ def _archive_of(aws: Aws, job: str) -> tuple[str, str]:
         raise ResultsError(f"{job} has no results: its status is {status}; --monitor {job} shows how it goes on")
     parts = urlsplit(uri)
     return parts.netloc, parts.path.lstrip("/")
-
-
-def _fetch(aws: Aws, bucket: str, key: str, archive: Path, terminal: Terminal) -> None:
-    with aws.explained(f"could not download s3://{bucket}/{key}"):
-        response = aws.client("s3").get_object(Bucket=bucket, Key=key)
-        size = response["ContentLength"]
-        with archive.open("wb") as file, terminal.progress(f"download {key}", size) as advance:
-            for chunk in response["Body"].iter_chunks(CHUNK_BYTES):
-                file.write(chunk)
-                advance(len(chunk))
-    if archive.stat().st_size != size:
-        raise ResultsError(f"only {archive.stat().st_size:,} of {size:,} bytes of {key} came: try again")
-
-
-def _unpack(archive: Path, directory: Path) -> None:
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            # The data filter refuses absolute paths, `..`, links that lead out, and devices.
-            tar.extractall(directory, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ResultsError(f"{archive.name} cannot be unpacked: {error}") from None

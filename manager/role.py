@@ -1,7 +1,7 @@
 """The IAM role that SageMaker assumes to run the project's jobs (part of `--init_s3_buckets`)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ class RoleState:
     trust: Any
     policy: Any
     tags: Mapping[str, str]
+    inline: tuple[str, ...] = ()
+    """Names of all inline policies."""
+    attached: tuple[str, ...] = ()
+    """ARNs of the managed policies that somebody attached."""
 
 
 def read_role(aws: Aws, role: str) -> RoleState | None:
@@ -48,7 +52,10 @@ def read_role(aws: Aws, role: str) -> RoleState | None:
                 raise
             policy = None
         tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
-        return RoleState(found["AssumeRolePolicyDocument"], policy, tags)
+        inline = iam.list_role_policies(RoleName=role)["PolicyNames"]
+        listed = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+        attached = tuple(policy["PolicyArn"] for policy in listed)
+        return RoleState(found["AssumeRolePolicyDocument"], policy, tags, tuple(inline), attached)
 
 
 def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -> Plan:
@@ -80,7 +87,8 @@ def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -
             f"the role {role} exists but does not carry this project's tag, so it is somebody else's: choose another "
             "PROJECT_NAME in config.py, or delete the role if nobody needs it"
         )
-    changes = []
+    # Exactly the permissions that the jobs need: what somebody added is taken away again.
+    changes = plan_policies_removal(role, [name for name in state.inline if name != POLICY_NAME], state.attached)
     if state.trust != trust:
         document = {"RoleName": role, "PolicyDocument": json.dumps(trust)}
         message = f"let only SageMaker assume the role {role}"
@@ -91,6 +99,31 @@ def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -
         tagged = {"RoleName": role, "Tags": names.tag_list(settings)}
         changes.append(ApiCall("iam", "tag_role", tagged, f"tag the role {role}", "changed"))
     return Plan(tuple(changes), () if changes else (f"role {role}",))
+
+
+def plan_policies_removal(role: str, inline: Iterable[str], attached: Iterable[str]) -> list[ApiCall]:
+    """Return the calls that take policies from a role: inline ones by their names, managed ones by their ARNs."""
+    detached = [
+        ApiCall(
+            "iam",
+            "detach_role_policy",
+            {"RoleName": role, "PolicyArn": arn},
+            f"detach the policy {arn} from the role {role}",
+            "changed",
+        )
+        for arn in attached
+    ]
+    deleted = [
+        ApiCall(
+            "iam",
+            "delete_role_policy",
+            {"RoleName": role, "PolicyName": name},
+            f"delete the policy {name} of the role {role}",
+            "deleted",
+        )
+        for name in inline
+    ]
+    return detached + deleted
 
 
 def trust_policy(place: names.Place) -> Any:

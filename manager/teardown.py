@@ -10,12 +10,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from container.modeling.settings import Settings
-from manager import names, repository, role
+from manager import names
 from manager.aws import Aws, error_code
-from manager.bucket_aspects import Aspect, aspects
-from manager.buckets import read_bucket
-from manager.errors import AwsError
+from manager.errors import JobError
 from manager.plan import ApiCall, Plan
+from manager.role import RoleState, plan_policies_removal, read_role
 
 MOST_OBJECTS_IN_A_CALL = 1000
 RUNNING = ("InProgress", "Stopping")
@@ -38,20 +37,25 @@ class Holdings:
     training_jobs: tuple[str, ...] = ()
     log_streams: tuple[str, ...] = ()
     is_log_group_shared: bool = True
-    """Whether the log group holds other jobs' logs as well."""
-    has_role: bool = False
-    has_role_policy: bool = False
-    has_repository: bool = False
+    """Whether the log group holds other jobs' logs as well, or has settings of its own."""
+    repositories: tuple[str, ...] = ()
+    role: RoleState | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.versions or self.training_jobs or self.log_streams or self.repositories or self.role)
 
 
 def read_holdings(aws: Aws, settings: Settings) -> Holdings:
-    """Ask AWS what there is of the project.
+    """Ask AWS what there is of the project, of whatever ALGORITHM_NAME.
 
     Raises:
-        AwsError: a training job is running, or AWS refuses to tell.
+        JobError: a training job is running.
+        AwsError: AWS refuses to tell.
     """
-    found_role = role.read_role(aws, names.role(settings))
-    is_own_role = found_role is not None and found_role.tags.get("Project") == settings.project_name
+    found = read_role(aws, names.role(settings))
+    is_own = found is not None and found.tags.get("Project") == settings.project_name
     jobs = _training_jobs(aws, settings)
     streams, is_shared = _log_streams(aws, jobs)
     return Holdings(
@@ -63,43 +67,42 @@ def read_holdings(aws: Aws, settings: Settings) -> Holdings:
         training_jobs=jobs,
         log_streams=streams,
         is_log_group_shared=is_shared,
-        has_role=is_own_role,
-        has_role_policy=is_own_role and found_role is not None and found_role.policy is not None,
-        has_repository=repository.read_repository(aws, settings).is_own(settings),
+        repositories=_repositories(aws, settings),
+        role=found if is_own else None,
     )
 
 
-def plan_silence(holdings: Holdings) -> Plan:
-    """Plan the end of the buckets' access logs, so that what is removed afterwards writes no new ones."""
-    return Plan(
-        tuple(
-            ApiCall(
-                "s3",
-                "put_bucket_logging",
-                {"Bucket": bucket, "BucketLoggingStatus": {}},
-                f"end the access log of the bucket {bucket}",
-                "changed",
-            )
-            for bucket in holdings.versions
+def plan_silence(settings: Settings, holdings: Holdings) -> Plan:
+    """Plan the end of the access logs, which would otherwise fill their bucket again while it is emptied.
+
+    S3 delivers records for some hours after it was told to end; without the bucket's policy it may not.
+    """
+    log_bucket = names.log_bucket(settings)
+    message = f"end the delivery of access logs to the bucket {log_bucket}"
+    delivery = ApiCall("s3", "delete_bucket_policy", {"Bucket": log_bucket}, message, "changed")
+    ends = [
+        ApiCall(
+            "s3",
+            "put_bucket_logging",
+            {"Bucket": bucket, "BucketLoggingStatus": {}},
+            f"end the access log of the bucket {bucket}",
+            "changed",
         )
-    )
+        for bucket in holdings.versions
+    ]
+    return Plan((*ends, *([delivery] if log_bucket in holdings.versions else [])))
 
 
 def plan_teardown(settings: Settings, holdings: Holdings, *, with_data: bool) -> Plan:
     """Plan the removal; buckets that hold objects stay, unless the data are to go as well."""
-    calls: list[ApiCall] = []
-    kept: list[str] = []
-    for job in holdings.training_jobs:
-        group = "delete the records of training jobs"
-        request = {"TrainingJobName": job}
-        calls.append(ApiCall("sagemaker", "delete_training_job", request, f"delete the job {job}", "deleted", group))
-    calls += _plan_logs(holdings)
-    if holdings.has_repository:
-        name = names.repository(settings)
+    # The records of the jobs go last of what belongs to them: they tell which logs are the project's.
+    calls = [*_plan_logs(holdings), *_plan_jobs(holdings)]
+    for name in holdings.repositories:
         forced: dict[str, Any] = {"repositoryName": name, "force": True}
         message = f"delete the repository {name} with its images"
         calls.append(ApiCall("ecr", "delete_repository", forced, message, "deleted"))
-    calls += _plan_role(settings, holdings)
+    calls += _plan_role(settings, holdings.role)
+    kept: list[str] = []
     # The bucket of the access logs goes last: until then the others write into it.
     for bucket, versions in sorted(holdings.versions.items(), key=lambda item: item[0] == names.log_bucket(settings)):
         if versions and not with_data:
@@ -108,6 +111,20 @@ def plan_teardown(settings: Settings, holdings: Holdings, *, with_data: bool) ->
         calls += _plan_objects(bucket, versions)
         calls.append(ApiCall("s3", "delete_bucket", {"Bucket": bucket}, f"delete the bucket {bucket}", "deleted"))
     return Plan(tuple(calls), tuple(kept))
+
+
+def _plan_jobs(holdings: Holdings) -> list[ApiCall]:
+    return [
+        ApiCall(
+            "sagemaker",
+            "delete_training_job",
+            {"TrainingJobName": job},
+            f"delete the record of the training job {job}",
+            "deleted",
+            "delete the records of training jobs",
+        )
+        for job in holdings.training_jobs
+    ]
 
 
 def _plan_logs(holdings: Holdings) -> list[ApiCall]:
@@ -128,15 +145,12 @@ def _plan_logs(holdings: Holdings) -> list[ApiCall]:
     ]
 
 
-def _plan_role(settings: Settings, holdings: Holdings) -> list[ApiCall]:
+def _plan_role(settings: Settings, found: RoleState | None) -> list[ApiCall]:
+    if found is None:
+        return []
     name = names.role(settings)
-    calls = []
-    if holdings.has_role_policy:
-        request = {"RoleName": name, "PolicyName": role.POLICY_NAME}
-        calls.append(ApiCall("iam", "delete_role_policy", request, f"take the role {name} its permissions", "deleted"))
-    if holdings.has_role:
-        calls.append(ApiCall("iam", "delete_role", {"RoleName": name}, f"delete the role {name}", "deleted"))
-    return calls
+    delete = ApiCall("iam", "delete_role", {"RoleName": name}, f"delete the role {name}", "deleted")
+    return [*plan_policies_removal(name, found.inline, found.attached), delete]
 
 
 def _plan_objects(bucket: str, versions: Sequence[ObjectVersion]) -> list[ApiCall]:
@@ -161,15 +175,42 @@ def _plan_objects(bucket: str, versions: Sequence[ObjectVersion]) -> list[ApiCal
 
 
 def _is_own_bucket(aws: Aws, settings: Settings, bucket: str) -> bool:
-    tags: tuple[Aspect, ...] = tuple(
-        aspect for aspect in aspects(settings, bucket, aws.place) if aspect.parameter == "Tagging"
-    )
+    s3 = aws.client("s3")
+    with aws.explained(f"could not look at the bucket {bucket}"):
+        try:
+            tags = s3.get_bucket_tagging(Bucket=bucket, ExpectedBucketOwner=aws.place.account)["TagSet"]
+        except ClientError as error:
+            # There is none, it has no tags, or it is another account's.
+            if error_code(error) in ("NoSuchBucket", "NoSuchTagSet", "404") or _is_elsewhere(s3, bucket, aws):
+                return False
+            raise
+    return {"Key": "Project", "Value": settings.project_name} in tags
+
+
+def _is_elsewhere(s3: Any, bucket: str, aws: Aws) -> bool:
+    """Whether a bucket does not let itself be seen as one of this account."""
     try:
-        state = read_bucket(aws, bucket, tags)
-    except AwsError:
-        # Another account's bucket of that name is none of the project's.
-        return False
-    return state.exists and (state.project == settings.project_name or (not state.project and not state.has_objects))
+        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=aws.place.account)
+    except ClientError as error:
+        return error_code(error) in ("403", "404", "AccessDenied")
+    return False
+
+
+def _repositories(aws: Aws, settings: Settings) -> tuple[str, ...]:
+    ecr = aws.client("ecr")
+    with aws.explained("could not list the repositories"):
+        named = [
+            found
+            for page in ecr.get_paginator("describe_repositories").paginate()
+            for found in page["repositories"]
+            if found["repositoryName"].startswith(f"{settings.project_name}/")
+        ]
+        own = {"Key": "Project", "Value": settings.project_name}
+        return tuple(
+            str(found["repositoryName"])
+            for found in named
+            if own in ecr.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
+        )
 
 
 def _versions(aws: Aws, bucket: str) -> tuple[ObjectVersion, ...]:
@@ -184,34 +225,36 @@ def _versions(aws: Aws, bucket: str) -> tuple[ObjectVersion, ...]:
 
 
 def _training_jobs(aws: Aws, settings: Settings) -> tuple[str, ...]:
-    sagemaker = aws.client("sagemaker")
     own = []
+    tagged = {"Filters": [{"Name": "Tags.Project", "Operator": "Equals", "Value": settings.project_name}]}
+    pages = aws.client("sagemaker").get_paginator("search")
     with aws.explained("could not list the training jobs"):
-        pages = sagemaker.get_paginator("list_training_jobs").paginate(NameContains=settings.algorithm_name)
-        for summary in (summary for page in pages for summary in page["TrainingJobSummaries"]):
-            tags = sagemaker.list_tags(ResourceArn=summary["TrainingJobArn"])["Tags"]
-            if {"Key": "Project", "Value": settings.project_name} not in tags:
-                continue
-            if summary["TrainingJobStatus"] in RUNNING:
-                job = summary["TrainingJobName"]
-                raise AwsError(f"{job} is still running: end it first by --stop_training {job}, then delete")
-            own.append(str(summary["TrainingJobName"]))
+        for page in pages.paginate(Resource="TrainingJob", SearchExpression=tagged):
+            for job in (result["TrainingJob"] for result in page["Results"]):
+                name = str(job["TrainingJobName"])
+                if job["TrainingJobStatus"] in RUNNING:
+                    raise JobError(f"{name} is still running: end it first by --stop_training {name}, then delete")
+                own.append(name)
     return tuple(own)
 
 
 def _log_streams(aws: Aws, jobs: Sequence[str]) -> tuple[tuple[str, ...], bool]:
-    """Return the log streams of the jobs, and whether their log group holds others too."""
-    pages = aws.client("logs").get_paginator("describe_log_streams")
+    """Return the log streams of the jobs, and whether their log group has others too, or settings of its own."""
+    logs, group = aws.client("logs"), names.TRAINING_JOBS_LOG_GROUP
+    streams = logs.get_paginator("describe_log_streams")
     with aws.explained("could not list the logs of training jobs"):
-        try:
-            found = [
-                str(stream["logStreamName"])
-                for page in pages.paginate(logGroupName=names.TRAINING_JOBS_LOG_GROUP)
-                for stream in page["logStreams"]
-            ]
-        except ClientError as error:
-            if error_code(error) == "ResourceNotFoundException":
-                return (), True
-            raise
-    own = tuple(stream for stream in found if stream.partition("/")[0] in jobs)
-    return own, len(own) < len(found)
+        groups = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+        found = next((one for one in groups if one["logGroupName"] == group), None)
+        if found is None:
+            return (), True
+        own = [
+            str(stream["logStreamName"])
+            for job in jobs
+            for page in streams.paginate(logGroupName=group, logStreamNamePrefix=f"{job}/")
+            for stream in page["logStreams"]
+        ]
+        has_settings = bool(found.get("retentionInDays") or found.get("kmsKeyId") or found.get("metricFilterCount"))
+        # One more than ours tells that there are others, however many.
+        some = logs.describe_log_streams(logGroupName=group, limit=min(len(own) + 1, 50))["logStreams"]
+        is_shared = has_settings or any(stream["logStreamName"] not in own for stream in some)
+    return tuple(own), is_shared or len(own) > 49

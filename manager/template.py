@@ -35,7 +35,7 @@ def render(template: Any, values: Mapping[str, Any], source: str) -> Any:
 
     A text that is one placeholder and nothing else becomes the value itself, so that a number stays a number and a
     table stays a table; within a longer text the value is written out. A field whose placeholder is `ABSENT` is left
-    out, and so is a table that loses all its fields by that.
+    out, and so is a table that loses all its fields by that; within a longer text it is nothing.
 
     Args:
         template: JSON content.
@@ -58,7 +58,11 @@ def render(template: Any, values: Mapping[str, Any], source: str) -> Any:
 
 
 def _text(template: str, values: Mapping[str, Any], source: str) -> str:
-    return PLACEHOLDER.sub(lambda match: str(_value(match[1], values, source)), template)
+    return PLACEHOLDER.sub(lambda match: _written(_value(match[1], values, source)), template)
+
+
+def _written(value: Any) -> str:
+    return "" if value is ABSENT else str(value)
 
 
 def _value(name: str, values: Mapping[str, Any], source: str) -> Any:

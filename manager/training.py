@@ -10,8 +10,8 @@ from container.modeling import overrides
 from container.modeling.settings import Settings
 from manager import names, template
 from manager.aws import Aws
-from manager.errors import JobError
-from manager.plan import ApiCall, Plan
+from manager.errors import JobError, TemplateError
+from manager.plan import ApiCall, FileCall, Plan
 from manager.template import ABSENT
 
 TEMPLATE = "training-job-config-template.json"
@@ -31,7 +31,7 @@ def render_request(settings: Settings, place: names.Place, image: str, job: str,
         template_file: the template; fields that it has beside the usual ones go through as they are.
 
     Raises:
-        TemplateError: the template is missing, is not JSON, or has a placeholder without a value.
+        TemplateError: the template is missing, is no JSON object, or has a placeholder without a value.
         SettingsError: more settings differ from their defaults than SageMaker takes hyperparameters.
     """
     settings_of_job, output = settings.training_job, names.output_bucket(settings)
@@ -60,26 +60,26 @@ def render_request(settings: Settings, place: names.Place, image: str, job: str,
         "HYPERPARAMETERS": overrides.hyperparameters(settings.container_settings()),
         "TAGS": names.tag_list(settings),
     }
-    return template.render(template.read(template_file), values, template_file.name)
+    request = template.render(template.read(template_file), values, template_file.name)
+    if not isinstance(request, dict) or not isinstance(request.get("TrainingJobName"), str):
+        raise TemplateError(
+            f"{template_file.name} must be a JSON object with a TrainingJobName, as CreateTrainingJob takes"
+        )
+    return request
 
 
-def plan_training(request: Any) -> Plan:
-    """Plan the launch of a training job."""
-    message = f"launch the training job {request['TrainingJobName']}"
-    return Plan((ApiCall("sagemaker", "create_training_job", request, message, "created", retry_on=ROLE_NOT_KNOWN),))
+def plan_training(request: Any, rendered_file: Path) -> Plan:
+    """Plan the launch of a training job, after writing its request as JSON into a file."""
+    job = request["TrainingJobName"]
+    write = FileCall(rendered_file, json.dumps(request, indent=2) + "\n", f"write the request to {rendered_file.name}")
+    message = f"launch the training job {job}"
+    launch = ApiCall("sagemaker", "create_training_job", request, message, "created", retry_on=(ROLE_NOT_KNOWN,))
+    return Plan((write, launch))
 
 
 def plan_stop(job: str) -> Plan:
     """Plan the end of a training job; it keeps what it wrote so far."""
     return Plan((ApiCall("sagemaker", "stop_training_job", {"TrainingJobName": job}, f"stop the training job {job}"),))
-
-
-def write_request(request: Any, project_root: Path) -> Path:
-    """Write the request as JSON beside the template, whole or not at all, and return the file's path."""
-    path = project_root / RENDERED
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
-    return partial.replace(path)
 
 
 def last_job(aws: Aws, settings: Settings) -> str:
@@ -105,8 +105,14 @@ def job_names(aws: Aws, settings: Settings) -> Iterator[str]:
         found = pages.paginate(NameContains=settings.algorithm_name, SortBy="CreationTime", SortOrder="Descending")
         for page in found:
             for summary in page["TrainingJobSummaries"]:
-                if names.is_training_job(settings, summary["TrainingJobName"]):
+                if names.is_training_job(settings, summary["TrainingJobName"]) and _is_own(aws, settings, summary):
                     yield str(summary["TrainingJobName"])
+
+
+def _is_own(aws: Aws, settings: Settings, summary: Any) -> bool:
+    """Whether a job carries the project's tag: another project of the account may have the same ALGORITHM_NAME."""
+    tags = aws.client("sagemaker").list_tags(ResourceArn=summary["TrainingJobArn"])["Tags"]
+    return {"Key": "Project", "Value": settings.project_name} in tags
 
 
 def new_job_name(settings: Settings) -> str:

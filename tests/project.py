@@ -44,7 +44,14 @@ class Project:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a Python program of the project to its end."""
         return subprocess.run(
-            [sys.executable, *command], cwd=self.root, env=self.environment, capture_output=True, text=True, check=False
+            [sys.executable, *command],
+            cwd=self.root,
+            env=self.environment,
+            # No question may wait for whoever runs the tests.
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def start(self, *command: str) -> subprocess.Popen[str]:

@@ -7,9 +7,7 @@ import tempfile
 from typing import Any
 
 from container.modeling.job import JobError
-
-# SageMaker's families with NVIDIA GPUs: p3, p4d, p5en, g4dn, g5, g6e, gr6 and so on.
-GPU_INSTANCE_TYPE = r"ml\.(p\d|g\d|gr\d).*"
+from container.modeling.settings import GPU_INSTANCE_TYPE
 
 
 def import_tensorflow() -> Any:
@@ -34,13 +32,14 @@ def import_tensorflow() -> Any:
     return tensorflow
 
 
-def check_gpus(instance_type: str, tensorflow: Any) -> None:
+def check_gpus(instance_type: str) -> None:
     """See that TensorFlow has the GPUs that are paid for.
 
     Raises:
         JobError: the instance type has GPUs, but TensorFlow sees none and would train on the processor, slowly.
     """
-    if re.fullmatch(GPU_INSTANCE_TYPE, instance_type) and not tensorflow.config.list_physical_devices("GPU"):
+    has_gpus = re.fullmatch(GPU_INSTANCE_TYPE, instance_type)
+    if has_gpus and not import_tensorflow().config.list_physical_devices("GPU"):
         raise JobError(
             f"{instance_type} has GPUs, but TensorFlow sees none: train in an image of training_image.flavor=gpu, or "
             "on an instance type without GPUs"

@@ -182,6 +182,8 @@ def _type_words(annotation: Any) -> str:
         return _type_words(arguments[0])
     if origin in (tuple, list):
         return f"list of {_type_words(arguments[0])}s"
+    if origin is dict:
+        return f"table of {_type_words(arguments[1])}s"
     words = {int: "integer", float: "number", str: "text", bool: "true or false"}
     return words.get(annotation, str(annotation))
 

@@ -11,6 +11,31 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+__all__ = [
+    "Aws",
+    "ContainerSettings",
+    "Data",
+    "FineTuning",
+    "Image",
+    "Model",
+    "Section",
+    "Settings",
+    "Storage",
+    "Training",
+    "TrainingImage",
+    "TrainingJob",
+]
+
+
+def _tag_key(key: str) -> str:
+    if key.lower().startswith("aws:"):
+        raise ValueError(f"the tag {key!r} must not begin with aws:, which AWS keeps for itself")
+    return key
+
+
+# https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+TagValue = Annotated[str, Field(max_length=256, pattern=r"^[\w .:/=+@-]*$")]
+TagKey = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w .:/=+@-]*$"), AfterValidator(_tag_key)]
 KmsKeyArn = Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+)?$")]
 
 
@@ -20,6 +45,9 @@ _NVME_FAMILIES = frozenset(
     {"c5d", "c6id", "g4dn", "g5", "g6", "g6e", "gr6", "m5d", "m6id", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en"}
     | {"p6-b200", "r5d", "r6id", "trn1", "trn1n", "trn2"}
 )
+
+# SageMaker's families with NVIDIA GPUs: p3, p4d, p5en, g4dn, g5, g6e, gr6 and so on.
+GPU_INSTANCE_TYPE = r"ml\.(p\d|g\d|gr\d).*"
 
 
 class Section(BaseModel):
@@ -135,9 +163,9 @@ class Aws(Section):
     """AWS region, for example `eu-central-1`; empty: the one that the AWS command line is configured for."""
     profile: str = ""
     """Named profile of the AWS command line; empty: its default, or the credentials in the environment."""
-    customer: str = Field("", max_length=256)
+    customer: TagValue = ""
     """Whom the costs are for: the tag `Customer` of everything that the project creates; empty: no such tag."""
-    tags: dict[str, str] = Field({}, max_length=40)
+    tags: dict[TagKey, TagValue] = Field({}, max_length=40)
     """Further tags of everything that the project creates, beside `Project` and `Service`."""
     ask_above_usd: float = Field(50, ge=0)
     """Ask before a launch that can cost more than this many USD; where AWS tells no price, nothing is asked."""
@@ -179,7 +207,7 @@ class TrainingJob(Section):
     input_mode: Literal["File", "FastFile"] = "File"
     """`File`: images are copied to the instance before training. `FastFile`: each is fetched when it is first read."""
     spot: bool = False
-    """Use spare capacity, which costs up to 90 % less and can be taken away; checkpoints are then kept in S3."""
+    """Use spare capacity, which costs up to 90 % less; when it is taken away, training begins anew."""
     max_wait_seconds: int = Field(0, ge=0, le=2_419_200)
     """With `spot`: seconds that waiting and running may take together; 0: twice `max_runtime_seconds`."""
     retry_attempts: int = Field(0, ge=0, le=30)
@@ -196,7 +224,7 @@ class TrainingJob(Section):
     """KMS key that encrypts the instance's storage; empty: a key of SageMaker's own."""
     encrypt_traffic: bool = False
     """Encrypt what several instances send each other; slower."""
-    environment: dict[str, str] = Field({}, max_length=100)
+    environment: dict[str, Annotated[str, Field(max_length=512)]] = Field({}, max_length=100)
     """Environment variables of the container, no secrets: DescribeTrainingJob shows them."""
 
     @model_validator(mode="after")
@@ -253,6 +281,22 @@ class Settings(ContainerSettings):
     storage: Storage = Storage()
     training_image: TrainingImage = TrainingImage()
     training_job: TrainingJob = TrainingJob()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        job, flavor = self.training_job, self.training_image.flavor
+        has_gpu = re.fullmatch(GPU_INSTANCE_TYPE, job.instance_type) is not None
+        if has_gpu and flavor == "cpu":
+            raise ValueError(
+                f"training_image.flavor=cpu would leave the GPUs of {job.instance_type} idle: set it to gpu, or choose "
+                "an instance type without GPUs"
+            )
+        if job.network_isolation and self.model.name == "fine_tune" and self.fine_tuning.weights == "imagenet":
+            raise ValueError(
+                "fine_tuning.weights=imagenet are downloaded, which training_job.network_isolation does not allow: "
+                "turn it off, or name a weights file in the image"
+            )
+        return self
 
     def container_settings(self) -> ContainerSettings:
         """The part that the container reads."""

@@ -78,8 +78,9 @@ def train_and_evaluate(settings: ContainerSettings, job: Job) -> Metrics:
     Raises:
         ProjectError: the images, the settings or the job are not as they should be, or training failed.
     """
+    check_gpus(job.instance_type)
     images = _index_channels(job)
-    check_gpus(job.instance_type, import_tensorflow())
+    import_tensorflow()
 
     import keras
 

@@ -56,10 +56,13 @@ def values(field: FieldInfo) -> st.SearchStrategy[Any]:
         lowest, highest = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
         return st.floats(lowest, highest, exclude_min="gt" in limits, exclude_max="lt" in limits)
     if typing.get_origin(annotation) is dict:
-        return st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), TEXT, max_size=5)
+        word = st.text("abcXYZ019 .:/=+@-_", min_size=1, max_size=20)
+        return st.dictionaries(word.filter(lambda key: not key.startswith("aws:")), word, max_size=5)
     assert annotation is str, f"no strategy for {annotation}"
     if "pattern" in limits:
-        return st.from_regex(limits["pattern"], fullmatch=True)
+        return st.from_regex(limits["pattern"], fullmatch=True, alphabet=st.characters(codec="ascii")).filter(
+            lambda text: len(text) <= 256 and not text.endswith("\n")
+        )
     return TEXT
 
 

@@ -4,8 +4,8 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from parliament import analyze_policy_string
@@ -17,7 +17,7 @@ from manager import aws as aws_module
 from manager import buckets, commands, names, role
 from manager.aws import Aws
 from manager.console import Terminal
-from manager.errors import AwsError, RefusedError
+from manager.errors import AwsError, JobError, RefusedError
 from manager.plan import ApiCall, DockerCall, Plan, execute
 from manager.session import Session
 from tests.conftest import png
@@ -119,14 +119,6 @@ def test_deleting_keeps_data_unless_told_otherwise(session: Session) -> None:
     assert account(session.aws)["buckets"] == []
 
 
-def test_deleting_was_interrupted_and_goes_on(session: Session) -> None:
-    executed(session, Counting())
-    with pytest.raises(KilledError):
-        commands.delete(replace(session, executor=Counting(dies_at=6)), with_data=True)
-    commands.delete(session, with_data=True)
-    assert not any(account(session.aws).values())
-
-
 def test_deleting_asks_for_the_name_of_the_project(session: Session) -> None:
     executed(session, Counting())
     asked = []
@@ -219,15 +211,70 @@ def test_keys_and_networks_are_in_the_policy_only_when_used() -> None:
 def test_every_region_is_created_in_the_way_that_it_asks_for() -> None:
     settings: Settings = load_settings()
     absent = buckets.BucketState(False, {})
-    for region, location in (("us-east-1", None), ("eu-west-1", {"LocationConstraint": "eu-west-1"})):
+    for region, location in (("us-east-1", None), ("eu-west-1", "eu-west-1")):
         (create, *_) = buckets.plan_bucket(settings, "handwritten-digits.data", region, (), absent).calls
         assert isinstance(create, ApiCall)
-        assert create.parameters.get("CreateBucketConfiguration") == location
+        assert create.parameters["CreateBucketConfiguration"].get("LocationConstraint") == location
 
 
-def test_with_a_key_an_unchanged_file_is_told_by_its_time(tmp_path: Path) -> None:
+def test_with_a_key_a_changed_file_is_told_by_its_time(tmp_path: Path) -> None:
     settings = load_settings(assignments={"storage.kms_key": KEY})
     image = tmp_path / "a.png"
     image.write_bytes(png(1))
-    sent: Any = buckets.plan_upload(settings, {"training/a/a.png": image}, {}).calls
-    assert [call.parameters["Key"] for call in sent] == ["training/a/a.png"]
+    written = datetime.fromtimestamp(image.stat().st_mtime, UTC)
+    for sent_at, sent in ((written + timedelta(hours=1), 0), (written - timedelta(hours=1), 1)):
+        remote = {"training/a/a.png": buckets.RemoteObject(image.stat().st_size, "no MD5", sent_at)}
+        assert len(buckets.plan_upload(settings, {"training/a/a.png": image}, remote).calls) == sent
+
+
+def test_what_somebody_attached_to_the_role_is_taken_away(session: Session) -> None:
+    executed(session, Counting())
+    iam = session.aws.client("iam")
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::elsewhere/*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    arn = iam.create_policy(PolicyName="more", PolicyDocument=document)["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName="shades-project-sagemaker", PolicyArn=arn)
+    iam.put_role_policy(RoleName="shades-project-sagemaker", PolicyName="extra", PolicyDocument=document)
+    commands.init_s3_buckets(session)
+    assert iam.list_attached_role_policies(RoleName="shades-project-sagemaker")["AttachedPolicies"] == []
+    assert iam.list_role_policies(RoleName="shades-project-sagemaker")["PolicyNames"] == ["training"]
+    iam.delete_policy(PolicyArn=arn)
+
+
+def test_other_peoples_tags_and_stricter_looks_of_policies(session: Session) -> None:
+    executed(session, Counting())
+    s3, bucket = session.aws.client("s3"), "shades-project.output"
+    tags = s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [*tags, {"Key": "CostCenter", "Value": "7"}]})
+    policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    policy["Statement"][0]["Condition"]["StringEquals"] = {"aws:PrincipalAccount": "nobody"}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    sent = executed(session, Counting())
+    assert [call.message for call in sent] == [f"set up the bucket {bucket}: TLS only"]
+    assert {"Key": "CostCenter", "Value": "7"} in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
+
+
+def test_a_job_of_another_project_with_the_same_algorithm_is_not_ours(session: Session) -> None:
+    executed(session, Counting())
+    job = commands.launch_training(session, None)
+    assert commands.monitor(session, job)
+    other = replace(session, settings=session.settings.model_copy(update={"project_name": "other-project"}))
+    with pytest.raises(JobError, match="there is no training job of shades yet"):
+        commands.last_job(other)
+    commands.delete(other, with_data=True)
+    assert account(session.aws)["jobs"] == [job]
+    assert commands.last_job(session) == job
+
+
+def test_deleting_was_killed_at_any_call_and_goes_on(session: Session) -> None:
+    """With the record and the log of a job, whose order matters."""
+    executed(session, Counting())
+    job = commands.launch_training(session, None)
+    assert commands.monitor(session, job)
+    for dies_at in range(1, 40):
+        try:
+            commands.delete(replace(session, executor=Counting(dies_at=dies_at)), with_data=True)
+        except KilledError:
+            continue
+        break
+    assert not any(account(session.aws).values())

@@ -65,6 +65,6 @@ def test_describing_sends_nothing_and_shortens_groups() -> None:
     describe(Plan(uploads), NOWHERE, shown)
     assert shown.out.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
         "# upload 0",
-        "aws s3api put-object --bucket b --key 0 --body /f/0",
+        "aws s3api put-object --bucket b --key 0 --body /f/0 --region eu-central-1 --endpoint-url http://127.0.0.1:9",
         "# upload: 4 more like this one",
     ]

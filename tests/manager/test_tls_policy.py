@@ -1,0 +1,163 @@
+"""What the bucket policies mean: plain HTTP is denied, HTTPS is left to the caller's own permissions.
+
+No maintained Python package evaluates a bucket policy for a request, so the rules of AWS that these policies lean on
+stand here; what the evaluator does not know fails the test instead of counting for something.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from container.modeling.settings import Settings
+from manager import names
+from manager.bucket_aspects import aspects
+from tests.aws import REGION, Server, start_in_foreground
+
+SETTINGS = Settings(project_name="shades-project", algorithm_name="shades")
+BUCKETS = names.buckets(SETTINGS)
+DATA, LOGS = names.data_bucket(SETTINGS), names.log_bucket(SETTINGS)
+HTTP, HTTPS = {"aws:SecureTransport": "false"}, {"aws:SecureTransport": "true"}
+ANYBODY, LOG_DELIVERY = "arn:aws:iam::123456789012:root", "logging.s3.amazonaws.com"
+
+ON_THE_BUCKET = ("s3:ListBucket", "s3:ListBucketVersions", "s3:PutBucketPolicy", "s3:DeleteBucket")
+ON_OBJECTS = ("s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:PutObjectTagging")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks for what, and the condition keys that AWS fills in for the request."""
+
+    action: str
+    resource: str
+    context: Mapping[str, str]
+    principal: str = ANYBODY
+
+
+def policy_of(bucket: str, partition: str = "aws") -> Any:
+    """The policy that is set for a bucket of the project."""
+    place = names.Place("123456789012", REGION, partition)
+    (policy,) = (aspect.value for aspect in aspects(SETTINGS, bucket, place) if aspect.parameter == "Policy")
+    return policy
+
+
+def decision(policy: Any, request: Request) -> str:
+    """`Deny`, `Allow`, or empty where the policy says nothing and the caller's own permissions decide."""
+    effects = {statement["Effect"] for statement in policy["Statement"] if _applies(statement, request)}
+    return "Deny" if "Deny" in effects else "Allow" if effects else ""
+
+
+def _applies(statement: Mapping[str, Any], request: Request) -> bool:
+    unknown = statement.keys() - {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+    assert not unknown, f"the test has to learn {unknown}"
+    # Names of actions know no upper and lower case.
+    actions = [_matches(pattern.lower(), request.action.lower()) for pattern in _listed(statement["Action"])]
+    resources = [_matches(pattern, request.resource) for pattern in _listed(statement["Resource"])]
+    conditions = [
+        _holds(operator, _listed(expected), request.context.get(key))
+        for operator, keys in statement.get("Condition", {}).items()
+        for key, expected in keys.items()
+    ]
+    return _is_meant(statement["Principal"], request.principal) and any(actions) and any(resources) and all(conditions)
+
+
+def _is_meant(principal: Any, who: str) -> bool:
+    assert principal == "*" or principal.keys() == {"Service"}, f"the test has to learn {principal}"
+    return principal == "*" or who in _listed(principal["Service"])
+
+
+def _holds(operator: str, expected: list[str], actual: str | None) -> bool:
+    # A key that the request does not have matches nothing, unless the operator says so (...IfExists).
+    if actual is None:
+        assert operator in ("Bool", "StringEquals", "ArnLike"), f"the test has to learn {operator}"
+        return False
+    if operator == "Bool":
+        return actual.lower() in [value.lower() for value in expected]
+    if operator == "StringEquals":
+        return actual in expected
+    assert operator == "ArnLike", f"the test has to learn {operator}"
+    # Wildcards do not reach over the colons of an ARN.
+    return any(
+        all(_matches(part, given) for part, given in zip_longest(arn.split(":", 5), actual.split(":", 5), fillvalue=""))
+        for arn in expected
+    )
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text, re.DOTALL) is not None
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+@pytest.mark.parametrize("bucket", BUCKETS)
+class TestEveryBucket:
+    def test_over_plain_http_everything_is_denied(self, bucket: str, partition: str) -> None:
+        policy, arn = policy_of(bucket, partition), f"arn:{partition}:s3:::{bucket}"
+        assert {decision(policy, Request(action, arn, HTTP)) for action in ON_THE_BUCKET} == {"Deny"}
+        assert {decision(policy, Request(action, f"{arn}/a/b", HTTP)) for action in ON_OBJECTS} == {"Deny"}
+        assert decision(policy, Request("s3:PutObject", f"{arn}/log", HTTP, LOG_DELIVERY)) == "Deny"
+
+    def test_over_https_the_callers_own_permissions_decide(self, bucket: str, partition: str) -> None:
+        policy, arn = policy_of(bucket, partition), f"arn:{partition}:s3:::{bucket}"
+        assert {decision(policy, Request(action, arn, HTTPS)) for action in ON_THE_BUCKET} == {""}
+        assert {decision(policy, Request(action, f"{arn}/a/b", HTTPS)) for action in ON_OBJECTS} == {""}
+
+
+@given(action=st.sampled_from(ON_OBJECTS), key=st.text(min_size=1), bucket=st.sampled_from(BUCKETS))
+def test_no_object_has_a_key_that_escapes(action: str, key: str, bucket: str) -> None:
+    policy, resource = policy_of(bucket), f"arn:aws:s3:::{bucket}/{key}"
+    assert decision(policy, Request(action, resource, HTTP)) == "Deny"
+    assert decision(policy, Request(action, resource, HTTPS)) == ""
+
+
+@pytest.mark.parametrize(
+    ("account", "source", "transport", "expected"),
+    [
+        ("123456789012", DATA, HTTPS, "Allow"),
+        ("123456789012", DATA, HTTP, "Deny"),
+        ("999999999999", DATA, HTTPS, ""),
+        ("123456789012", "shades-project-of-others", HTTPS, ""),
+    ],
+)
+def test_only_the_projects_own_access_logs_are_let_in(
+    account: str, source: str, transport: dict[str, str], expected: str
+) -> None:
+    context = {"aws:SourceAccount": account, "aws:SourceArn": f"arn:aws:s3:::{source}", **transport}
+    policy, log = policy_of(LOGS), f"arn:aws:s3:::{LOGS}/log"
+    assert decision(policy, Request("s3:PutObject", log, context, LOG_DELIVERY)) == expected
+    assert decision(policy, Request("s3:GetObject", log, context, LOG_DELIVERY)) != "Allow"
+    assert decision(policy, Request("s3:PutObject", log, context, "elasticloadbalancing.amazonaws.com")) != "Allow"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An AWS on this machine; its link to the tests counts as TLS."""
+    server = start_in_foreground(tmp_path_factory.mktemp("home"))
+    yield server
+    server.process.terminate()
+    assert server.process.wait(20) == 0
+
+
+def test_the_aws_on_this_machine_looks_at_the_transport(server: Server) -> None:
+    s3, policy = server.client("s3"), json.dumps(policy_of(DATA))
+    s3.create_bucket(Bucket=DATA, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket=DATA, Key="image", Body=b"pixels")
+    s3.put_bucket_policy(Bucket=DATA, Policy=policy)
+    assert s3.get_object(Bucket=DATA, Key="image")["Body"].read() == b"pixels"
+
+    # The reverse shows that the policy is not just passed over: it denies what this link is.
+    s3.put_bucket_policy(Bucket=DATA, Policy=policy.replace('"false"', '"true"'))
+    with pytest.raises(ClientError, match="403"):
+        s3.get_object(Bucket=DATA, Key="image")

@@ -1,0 +1,66 @@
+"""A user who has what `policies/user.json` lists, and nothing else, can go the whole way."""
+
+import io
+import json
+from collections.abc import Iterator
+
+import boto3
+import pytest
+import requests
+from rich.console import Console
+
+from container.modeling.config_file import load_settings
+from manager import commands, names, permissions
+from manager.aws import Aws
+from manager.console import Terminal
+from manager.errors import AwsError, JobError
+from manager.plan import execute
+from manager.session import Session
+from tests.project import REGION, Project
+
+
+@pytest.fixture(scope="module")
+def session(split_project: Project) -> Iterator[Session]:
+    """A session of such a user, while permissions are enforced."""
+    settings = load_settings(split_project.root / "container/modeling/config.py")
+    iam, endpoint_url = split_project.client("iam"), split_project.endpoint_url
+    place = Aws(boto3.Session("test", "test", region_name=REGION), endpoint_url).place
+    policy = permissions.user_policy(settings, place)
+    for statement in policy["Statement"]:
+        # moto knows the resources of S3 only; for other services an action counts if it is allowed on all.
+        if not str(statement["Action"]).startswith(("s3:", "['s3:")):
+            statement["Resource"] = "*"
+    # What moto calls otherwise than AWS.
+    others = ["s3:HeadBucket", "s3:GetPublicAccessBlock", "s3:PutPublicAccessBlock"]
+    resource = [f"arn:aws:s3:::{bucket}" for bucket in names.buckets(settings)]
+    policy["Statement"].append({"Sid": "Moto", "Effect": "Allow", "Action": others, "Resource": resource})
+    iam.create_user(UserName="ada")
+    iam.put_user_policy(UserName="ada", PolicyName="all-commands", PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName="ada")["AccessKey"]
+    aws = Aws(boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name=REGION), endpoint_url)
+    quiet = Terminal(out=Console(file=io.StringIO()), err=Console(file=io.StringIO()))
+    # moto's own switch: the number of requests that pass before permissions are enforced.
+    requests.post(f"{endpoint_url}/moto-api/reset-auth", data="0", timeout=10).raise_for_status()
+    yield Session(
+        settings, aws, quiet, execute, "directory", split_project.root, lambda question, answer: None, "manage"
+    )
+    requests.post(f"{endpoint_url}/moto-api/reset-auth", data="inf", timeout=10).raise_for_status()
+
+
+def test_the_commands_on_the_way_pass(session: Session) -> None:
+    commands.init_s3_buckets(session)
+    image = commands.build_and_push_docker_image(session)
+    job = commands.launch_training(session, image)
+    assert commands.last_job(session) == job
+    commands.status(session)
+    commands.stop_training(session, job)
+    with pytest.raises(JobError, match="was stopped"):
+        commands.monitor(session, job)
+    commands.init_s3_buckets(session)
+
+
+def test_what_is_not_listed_is_denied(session: Session) -> None:
+    with pytest.raises(AwsError, match="AccessDenied"), session.aws.explained("x"):
+        session.aws.client("s3").create_bucket(Bucket="somebody-elses")
+    with pytest.raises(AwsError, match="AccessDenied"), session.aws.explained("x"):
+        session.aws.client("iam").create_user(UserName="eve")
