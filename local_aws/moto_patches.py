@@ -12,6 +12,7 @@ moto's internals move: with another version, read each entry here against its so
   are the registry's. An image's size is that of its layers (moto: of its configuration alone).
 - CloudWatch Logs' FilterLogEvents, replaced in `moto.logs.urls`: moto ignores logStreamNamePrefix, so that
   `aws logs tail GROUP --log-stream-name-prefix JOB/` would show every job's lines.
+- S3's DeleteBucket: moto keeps the tags of a deleted bucket, so that a new one of its name would have them.
 - No CORS headers, which moto adds to every answer: no web page has any business here.
 - IAM policy statements: moto ignores most conditions, so that a bucket policy which denies requests without
   TLS denies everything. Requests to this server never leave the machine and count as sent with TLS.
@@ -34,6 +35,7 @@ from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.logs import urls as logs_urls
 from moto.logs.responses import LogsResponse
 from moto.moto_server import werkzeug_app
+from moto.s3.models import FakeBucket, S3Backend
 from moto.sagemaker import urls as sagemaker_urls
 from moto.sagemaker.exceptions import SagemakerClientError
 from moto.sagemaker.responses import SageMakerResponse
@@ -68,6 +70,7 @@ def install(training: TrainingService, images: ImageSnapshots | Repositories) ->
     logs_urls.url_paths["{0}/$"] = _FilterLogEventsResponse.dispatch
     werkzeug_app.DISABLE_GLOBAL_CORS = True
     IAMPolicyStatement.is_action_permitted = _is_action_permitted
+    S3Backend.delete_bucket = _delete_bucket
 
 
 class _TrainingResponse(SageMakerResponse):
@@ -205,6 +208,16 @@ def _size(self: ecr_models.Image) -> int | None:
 
 
 _motos_is_action_permitted = IAMPolicyStatement.is_action_permitted
+
+
+_motos_delete_bucket = S3Backend.delete_bucket
+
+
+def _delete_bucket(self: S3Backend, bucket_name: str) -> FakeBucket | None:
+    deleted: FakeBucket | None = _motos_delete_bucket(self, bucket_name)
+    if deleted:
+        self.tagger.delete_all_tags_for_resource(deleted.arn)
+    return deleted
 
 
 def _is_action_permitted(self: IAMPolicyStatement, *arguments: Any, **named: Any) -> PermissionResult:
