@@ -79,10 +79,14 @@ def build_and_push_docker_image(session: Session) -> image.Image:
         base = engine.base_digest(settings.training_image.base_image)
         planned = image.Image(uri, f"{tag}-{base.removeprefix('sha256:')[:12]}")
         plan = image.plan_docker_image(settings, engine, container, session.flavor, planned, session.aws)
-    if image.find(session.aws, settings, planned.tag):
-        plan = Plan(unchanged=(f"image {planned.repository_uri}:{planned.tag}",))
+    if present := image.find(session.aws, settings, planned.tag):
+        session.carry_out(Plan(unchanged=(f"image {present.repository_uri}:{present.tag}",)))
+        return present
     session.carry_out(plan)
-    return image.find(session.aws, settings, planned.tag) or planned
+    pushed = image.find(session.aws, settings, planned.tag) or planned
+    if pushed.digest:
+        _show_scan(session, pushed.digest)
+    return pushed
 
 
 def launch_training(session: Session, pushed: image.Image | None) -> str:
@@ -185,6 +189,15 @@ def last_job(session: Session) -> str:
         ProjectError: there is none, or AWS refuses.
     """
     return training.last_job(session.aws, session.settings)
+
+
+def _show_scan(session: Session, digest: str) -> None:
+    counts = repository.read_scan(session.aws, session.settings, digest)
+    if counts is None:
+        session.terminal.plain("  ECR has no result of a scan of the image yet")
+        return
+    found = ", ".join(f"{count:,} {severity.lower()}" for severity, count in counts.items()) or "nothing"
+    session.terminal.plain(f"  ECR's scan of the image found: {found}")
 
 
 def _confirm_cost(session: Session, request: Any) -> None:

@@ -1,6 +1,7 @@
 """The project's repository of images in ECR (part of `--build_and_push_docker_image`)."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,10 @@ def uri(aws: Aws, settings: Settings) -> str:
                 return ""
             raise
     return str(found["repositories"][0]["repositoryUri"])
+
+
+# A scan on push is done within a minute or two, after which it can be read in the console as well.
+SCAN_LOOKS, SCAN_SECONDS = 24, 5.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,32 @@ def read_repository(aws: Aws, settings: Settings) -> RepositoryState:
         found["imageScanningConfiguration"]["scanOnPush"],
         lifecycle,
     )
+
+
+def read_scan(aws: Aws, settings: Settings, digest: str) -> dict[str, int] | None:
+    """Return how many findings of each severity ECR's scan of a pushed image has; wait some time for its end.
+
+    None: the scan was not begun, or goes on for longer.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    name, ecr = names.repository(settings), aws.client("ecr")
+    with aws.explained(f"could not ask for the scan of the image in {name}"):
+        for _ in range(SCAN_LOOKS):
+            try:
+                answer = ecr.describe_image_scan_findings(repositoryName=name, imageId={"imageDigest": digest})
+            except ClientError as error:
+                if error_code(error) in ("ScanNotFoundException", "ImageNotFoundException"):
+                    return None
+                raise
+            status = answer["imageScanStatus"]["status"]
+            if status in ("COMPLETE", "ACTIVE"):
+                return dict(answer["imageScanFindings"].get("findingSeverityCounts", {}))
+            if status not in ("IN_PROGRESS", "PENDING"):
+                return None
+            time.sleep(SCAN_SECONDS)
+    return None
 
 
 def plan_repository(settings: Settings, place: names.Place, state: RepositoryState) -> Plan:

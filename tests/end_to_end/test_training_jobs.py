@@ -70,6 +70,27 @@ class TestFailures:
         assert_nothing_left(launched)
 
 
+def test_no_secret_gets_anywhere(launched: Project) -> None:
+    """What lies in the environment of the person who types stays there."""
+    secret, token = "wJalrXUtnFEMI-planted-secret", "IQoJb3JpZ2luX2Vj-planted-token"
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAPLANTED000000000", "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+    person = Project(launched.root, launched.environment | keys)
+    commands = (
+        ("--local", "--init_s3_buckets", "--build_and_push_docker_image", "--launch_training", "--download_results"),
+        ("--local", "--monitor", "nothing", "--debug"),
+        ("--local", "--check"),
+        ("--local", "--delete", "--dry_run"),
+    )
+    said = "".join(done.stdout + done.stderr for done in (person.manage(*command) for command in commands))
+    assert "Confusion matrix" in said
+    logs = launched.client("logs").filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs")["events"]
+    said += "".join(event["message"] for event in logs)
+    files = [path for path in launched.root.rglob("*") if path.is_file()]
+    for planted in (secret, token):
+        assert planted not in said
+        assert [path for path in files if planted.encode() in path.read_bytes()] == []
+
+
 def test_ctrl_c_ends_the_following_but_not_the_job(launched: Project) -> None:
     endless = ("--set", "training.epochs=10000", "--set", "training.patience=0")
     following = launched.start("project_manager.py", "--local", "--launch_training", *endless)
