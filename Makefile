@@ -1,6 +1,6 @@
 # make run: the whole way on this machine.  make test: the tests.  make help: the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup run check format test test-docker test-gpu-image clean
+.PHONY: help setup run check format test test-slow test-docker test-gpu-image clean
 
 BIN := .env/bin
 REQUIREMENTS := local_env_requirements.txt container/constraints.txt container/requirements.txt \
@@ -47,7 +47,10 @@ format: setup ## format the code, and mend what the linter can
 	$(BIN)/python scripts/settings_table.py
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest --ignore tests/docker -n 2 --dist loadscope --cov
+	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 2 --dist loadfile --cov
+
+test-slow: setup ## run the tests that take long
+	$(BIN)/python -m pytest --ignore tests/docker -m slow -n 2 --dist load
 
 test-docker: setup ## build, push and run the image by a real Docker engine (needs docker-registry and debootstrap)
 	$(BIN)/python -m pytest tests/docker

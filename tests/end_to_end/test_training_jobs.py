@@ -70,6 +70,7 @@ class TestFailures:
         assert_nothing_left(launched)
 
 
+@pytest.mark.slow
 def test_no_secret_gets_anywhere(launched: Project) -> None:
     """What lies in the environment of the person who types stays there."""
     secret, token = "wJalrXUtnFEMI-planted-secret", "IQoJb3JpZ2luX2Vj-planted-token"

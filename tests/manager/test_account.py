@@ -86,6 +86,7 @@ def test_a_second_time_sends_nothing(session: Session) -> None:
     assert executed(session, Counting()) == []
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_a_second_run_completes_it(session: Session) -> None:
     whole = executed(session, Counting())
     # Uploads are all alike: one of them stands for the others.
@@ -101,6 +102,7 @@ def test_killed_at_any_call_a_second_run_completes_it(session: Session) -> None:
         assert executed(session, Counting()) == []
 
 
+@pytest.mark.slow
 def test_deleting_leaves_the_account_as_it_was(session: Session) -> None:
     before = account(session.aws)
     executed(session, Counting())
@@ -254,6 +256,7 @@ def test_other_peoples_tags_and_stricter_looks_of_policies(session: Session) -> 
     assert {"Key": "CostCenter", "Value": "7"} in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
 
 
+@pytest.mark.slow
 def test_a_job_of_another_project_with_the_same_algorithm_is_not_ours(session: Session) -> None:
     executed(session, Counting())
     job = commands.launch_training(session, None)
@@ -266,6 +269,7 @@ def test_a_job_of_another_project_with_the_same_algorithm_is_not_ours(session: S
     assert commands.last_job(session) == job
 
 
+@pytest.mark.slow
 def test_deleting_was_killed_at_any_call_and_goes_on(session: Session) -> None:
     """With the record and the log of a job, whose order matters."""
     executed(session, Counting())
