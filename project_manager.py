@@ -169,7 +169,7 @@ def _act(arguments: argparse.Namespace, session: "Session") -> None:
     if arguments.build_and_push_docker_image:
         image = commands.build_and_push_docker_image(session)
     if arguments.launch_training:
-        launched = commands.launch_training(session, image)
+        launched = commands.launch_training(session, image, uploaded=arguments.init_s3_buckets)
     if arguments.stop_training is not None:
         commands.stop_training(session, arguments.stop_training or commands.last_job(session))
     _watch(arguments, session, launched)
@@ -190,6 +190,8 @@ def _watch(arguments: argparse.Namespace, session: "Session", launched: str) -> 
             session.terminal.plain("# following a job and downloading its results change nothing: no part of a dry run")
         return
     if follows and not commands.monitor(session, arguments.monitor or launched or commands.last_job(session)):
+        if downloads:
+            session.terminal.plain("Its results were not downloaded: --download_results fetches them when it is done.")
         return
     if downloads:
         commands.download_results(session, arguments.download_results or launched or commands.last_job(session))

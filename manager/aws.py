@@ -167,7 +167,8 @@ def error_code(error: ClientError) -> str:
 
 def reason(error: Exception) -> str:
     """Return in a word why AWS did not answer, such as `AccessDenied` or `ConnectTimeoutError`."""
-    return error_code(error) if isinstance(error, ClientError) else type(error).__name__
+    code = error_code(error) if isinstance(error, ClientError) else type(error).__name__
+    return "this AWS has no answer" if code in ("500", "ResponseParserError") else code
 
 
 def _send_to(endpoint_url: str, request: AWSRequest, **_: Any) -> None:

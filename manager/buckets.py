@@ -103,7 +103,7 @@ def plan_bucket(settings: Settings, bucket: str, region: str, wanted: Iterable[A
             aspect.put,
             {"Bucket": bucket, aspect.parameter: aspect.sent(state.present.get(aspect.title))},
             f"set up the bucket {bucket}: {aspect.title}",
-            "changed" if state.exists else "created",
+            "changed" if state.exists else "done",
             # S3 tells all of itself about a new bucket within some seconds.
             retry_on=() if state.exists else ("NoSuchBucket",),
         )
@@ -151,6 +151,31 @@ def remote_objects(aws: Aws, bucket: str) -> dict[str, RemoteObject]:
     return objects
 
 
+def check_uploaded(aws: Aws, settings: Settings, project_root: Path) -> None:
+    """See that the bucket holds the split that lies on this machine, where there is one.
+
+    Raises:
+        DataError: it holds another one: a job would train on other images than one thinks.
+        AwsError: AWS refuses to tell.
+    """
+    record, bucket = project_root / settings.data.sets_path / RECORD, names.data_bucket(settings)
+    if not record.is_file():
+        return
+    with aws.explained(f"could not look at the images in {bucket}"):
+        try:
+            remote = aws.client("s3").get_object(Bucket=bucket, Key=RECORD)["Body"].read()
+        except ClientError as error:
+            # SageMaker itself refuses a job without images.
+            if error_code(error) in ("NoSuchKey", "NoSuchBucket"):
+                return
+            raise
+    if remote != record.read_bytes():
+        raise DataError(
+            f"s3://{bucket} holds another split than {settings.data.sets_path}: upload this one by --init_s3_buckets "
+            "--prune, or name the other by data.directory"
+        )
+
+
 def plan_upload(
     settings: Settings, files: Mapping[str, Path], objects: Mapping[str, RemoteObject], *, prune: bool = False
 ) -> Plan:
@@ -174,7 +199,6 @@ def plan_upload(
             "put_object",
             {"Bucket": bucket, "Key": key, "Body": files[key]},
             f"upload {key}",
-            "changed" if key in objects else "created",
             group=f"upload images to s3://{bucket}",
         )
         for key in fresh

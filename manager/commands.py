@@ -89,17 +89,21 @@ def build_and_push_docker_image(session: Session) -> image.Image:
     return pushed
 
 
-def launch_training(session: Session, pushed: image.Image | None) -> str:
+def launch_training(session: Session, pushed: image.Image | None, *, uploaded: bool = False) -> str:
     """Launch a training job and return its name.
 
     Args:
         session: the session.
         pushed: the image that this command line has just pushed; None: it is looked up.
+        uploaded: whether this command line has just uploaded the images; otherwise it is checked that the bucket
+            holds the present split.
 
     Raises:
         ProjectError: there is no image of the present code, the template is wrong, or AWS refuses.
     """
     settings, root = session.settings, session.project_root
+    if not uploaded:
+        buckets.check_uploaded(session.aws, settings, root)
     if pushed is None:
         pushed = image.pushed(session.aws, settings, root / "container", session.flavor)
         if role.read_role(session.aws, names.role(settings)) is None:
@@ -132,7 +136,11 @@ def stop_training(session: Session, job: str) -> None:
     Raises:
         ProjectError: AWS refuses.
     """
+    status = monitoring.describe_job(session.aws, job)["TrainingJobStatus"]
+    if status in monitoring.ENDED:
+        raise JobError(f"{job} is over: its status is {status}; --download_results {job} fetches what it left")
     session.carry_out(training.plan_stop(job))
+    session.terminal.plain(f"  it keeps its best model so far: --monitor {job} tells when it is there")
 
 
 def download_results(session: Session, job: str) -> None:

@@ -25,6 +25,9 @@ from rich.text import Text
 
 from manager.errors import RefusedError
 
+# What a table may take where no terminal tells its width.
+MOST_COLUMNS = 250
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -69,7 +72,7 @@ class Terminal:
             RefusedError: something else was typed, or nobody is there to answer.
         """
         if not sys.stdin.isatty():
-            raise RefusedError(f"{question}: nobody is here to answer; add --yes if it shall be done")
+            raise RefusedError(f"{question}, and nobody is here to say yes: add --yes to do it")
         self.out.print(f"{escape(question)}. Type [bold]{escape(answer)}[/] to go on: ", end="")
         try:
             typed = input().strip()
@@ -114,7 +117,8 @@ class Terminal:
         """Print a table; all columns but the first are aligned to the right. A `Text` cell has a style of its own."""
         table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         for position, name in enumerate(header):
-            table.add_column(escape(name), justify="right" if position else "left")
+            # The first column names the thing, and is what people copy.
+            table.add_column(escape(name), justify="right" if position else "left", no_wrap=not position)
         for row in rows:
             table.add_row(*(escape(cell) if isinstance(cell, str) else cell for cell in row))
-        self.out.print(table)
+        self.out.print(table, width=None if self.out.is_terminal else MOST_COLUMNS)

@@ -103,7 +103,8 @@ def plan_directory_image(settings: Settings, container: Path, tag: str) -> Plan:
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {**empty, "size": 2},
         "layers": [],
-        "annotations": {"local-aws.image-directory": str(container.resolve()), "content": tag},
+        # The whole folder is copied, settings included: another content needs another manifest.
+        "annotations": {"local-aws.image-directory": str(container.resolve()), "content": _folder_digest(container)},
     }
     request = {
         "repositoryName": names.repository(settings),
@@ -112,6 +113,15 @@ def plan_directory_image(settings: Settings, container: Path, tag: str) -> Plan:
         "imageTag": tag,
     }
     return Plan((ApiCall("ecr", "put_image", request, f"push the image {names.repository(settings)}:{tag}"),))
+
+
+def _folder_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def plan_docker_image(

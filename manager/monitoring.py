@@ -134,7 +134,10 @@ def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> bool:
     if status == "Failed":
         raise JobError(f"{job} failed: {description.get('FailureReason', 'SageMaker gives no reason')}")
     if status == "Stopped":
-        raise JobError(f"{job} was stopped ({description['SecondaryStatus']}) before it was done")
+        results = (
+            "; what it has so far can be fetched by --download_results" if description.get("ModelArtifacts") else ""
+        )
+        raise JobError(f"{job} was stopped ({description['SecondaryStatus']}) before it was done{results}")
     terminal.done(f"{job} completed after {_ran(description)}")
     return True
 
@@ -155,12 +158,14 @@ def _show_until_end(aws: Aws, job: str, terminal: Terminal) -> Any:
                 time.sleep(MOST_POLL_SECONDS)
                 continue
             answered = time.monotonic()
-            shown = _show_transitions(description, shown, terminal)
             for line in lines:
                 terminal.plain(line)
                 progress = str(Progress.read(line) or progress)
-            if description["TrainingJobStatus"] in ENDED:
+            ended = description["TrainingJobStatus"] in ENDED
+            if ended:
                 _show_last_lines(reader, terminal)
+            shown = _show_transitions(description, shown, terminal)
+            if ended:
                 return description
             set_status(f"{description['SecondaryStatus']} {progress}")
             time.sleep(min(POLL_SECONDS + (answered - began) / 300, MOST_POLL_SECONDS))

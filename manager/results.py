@@ -120,8 +120,12 @@ def _show_confusions(metrics: Metrics, terminal: Terminal) -> None:
 def _archive_of(aws: Aws, job: str) -> tuple[str, str]:
     description = describe_job(aws, job)
     uri = description.get("ModelArtifacts", {}).get("S3ModelArtifacts", "")
-    if not uri or description["TrainingJobStatus"] not in ("Completed", "Stopped"):
-        status = description["TrainingJobStatus"]
-        raise ResultsError(f"{job} has no results: its status is {status}; --monitor {job} shows how it goes on")
+    status = description["TrainingJobStatus"]
+    if status == "Failed":
+        raise ResultsError(
+            f"{job} has no results, since it failed: {description.get('FailureReason', 'nobody knows why')}"
+        )
+    if not uri or status not in ("Completed", "Stopped"):
+        raise ResultsError(f"{job} has no results yet: its status is {status}; --monitor {job} tells when it is done")
     parts = urlsplit(uri)
     return parts.netloc, parts.path.lstrip("/")

@@ -71,7 +71,7 @@ def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -
         "put_role_policy",
         {"RoleName": role, "PolicyName": POLICY_NAME, "PolicyDocument": json.dumps(policy)},
         f"let the role {role} read the images, write the results and the logs",
-        "changed" if state else "created",
+        "changed" if state else "done",
     )
     if state is None:
         create = {

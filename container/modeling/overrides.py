@@ -152,7 +152,14 @@ def explain(model: type[BaseModel], error: ValidationError, prefix: str = "") ->
 
 def did_you_mean(name: str, names: list[str]) -> str:
     """Return `: did you mean ...?`, or where to look when no known name is near."""
-    last_parts = {known.rpartition(".")[2]: known for known in names}
+    # Of several settings with the same last part, the one that is defined first is meant most often.
+    last_parts = {known.rpartition(".")[2].lower(): known for known in reversed(names)}
+    if name.lower() in (known.lower() for known in names):
+        near = [next(known for known in names if known.lower() == name.lower())]
+        return f": did you mean {near[0]!r}?"
+    name = name.lower()
+    if name.rpartition(".")[2] in last_parts:
+        return f": did you mean {last_parts[name.rpartition('.')[2]]!r}?"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     near = near or [last_parts[part] for part in difflib.get_close_matches(name.rpartition(".")[2], last_parts, n=1)]
     return f": did you mean {near[0]!r}?" if near else "; the README's table lists them all"

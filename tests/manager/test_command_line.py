@@ -173,6 +173,28 @@ class TestImage:
             config.write("\n# a remark\n")
         assert "unchanged  image" in initialized.manage_local("--build_and_push_docker_image").stdout
 
+    def test_with_other_names_in_the_config_the_image_is_pushed_for_these(self, initialized: Project) -> None:
+        initialized.manage_local("--build_and_push_docker_image")
+        config = initialized.root / "container/modeling/config.py"
+        before = config.read_text()
+        config.write_text(before.replace("shades-project", "second-project"))
+        try:
+            shown = initialized.manage_local("--build_and_push_docker_image").stdout
+        finally:
+            config.write_text(before)
+        assert "push the image second-project/shades" in shown
+
+    def test_a_job_does_not_train_on_another_split_than_the_present_one(self, initialized: Project) -> None:
+        initialized.manage_local("--build_and_push_docker_image")
+        record = initialized.root / "data/images-sets/split.json"
+        before = record.read_text()
+        record.write_text(before.replace('"seed": 0', '"seed": 1'))
+        try:
+            text = error(initialized, "--local", "--launch_training")
+        finally:
+            record.write_text(before)
+        assert f"s3://{DATA} holds another split than data/images-sets" in text
+
     def test_changed_code_is_another_image(self, initialized: Project) -> None:
         initialized.manage_local("--build_and_push_docker_image")
         code: Path = initialized.root / "container/modeling/models.py"

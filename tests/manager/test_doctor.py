@@ -21,6 +21,8 @@ from tests.conftest import split_shades
 from tests.manager.wire import Answer, Wire
 from tests.project import Project, copy_project
 
+pytestmark = pytest.mark.slow
+
 PLACE = names.Place("123456789012", "eu-central-1")
 USER = "arn:aws:iam::123456789012:user/ada"
 QUOTA = "ml.g5.xlarge for training job usage"

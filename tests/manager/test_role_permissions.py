@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 from tests.conftest import png
 from tests.project import REGION, Project
 
+pytestmark = pytest.mark.slow
+
 DATA, OUTPUT = "shades-project.data", "shades-project.output"
 ROLE = "arn:aws:iam::123456789012:role/shades-project-sagemaker"
 

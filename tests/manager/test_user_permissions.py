@@ -18,6 +18,8 @@ from manager.plan import execute
 from manager.session import Session
 from tests.project import REGION, Project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def session(split_project: Project) -> Iterator[Session]:
