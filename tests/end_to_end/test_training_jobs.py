@@ -56,6 +56,7 @@ class TestFailures:
         )
         assert_nothing_left(launched)
 
+    @pytest.mark.slow
     def test_a_corrupt_image(self, launched: Project) -> None:
         s3 = launched.client("s3")
         key = "training/dark/damaged.png"
@@ -92,6 +93,7 @@ def test_no_secret_gets_anywhere(launched: Project) -> None:
         assert [path for path in files if planted.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_following_but_not_the_job(launched: Project) -> None:
     endless = ("--set", "training.epochs=10000", "--set", "training.patience=0")
     following = launched.start("project_manager.py", "--local", "--launch_training", *endless)

@@ -1,5 +1,7 @@
 """The repository: what ECR's scan of a pushed image tells."""
 
+import pytest
+
 from container.modeling.config_file import load_settings
 from manager import repository
 from tests.manager.wire import Answer, Wire
@@ -35,5 +37,6 @@ def test_a_scan_that_failed_or_was_never_begun_tells_nothing(wire: Wire) -> None
     assert scan(wire, "none") is None
 
 
+@pytest.mark.slow
 def test_the_end_of_a_scan_is_waited_for(wire: Wire) -> None:
     assert scan(wire, "IN_PROGRESS", "COMPLETE", counts={"MEDIUM": 1}) == {"MEDIUM": 1}
