@@ -7,13 +7,10 @@ https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from container.modeling.settings import Settings
 from manager import names, template
-
-POLICIES = Path(__file__).parent / "policies"
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ def _policy(settings: Settings, bucket: str, place: names.Place) -> Aspect:
         "ACCOUNT": place.account,
         "PROJECT": settings.project_name,
     }
-    policy = template.render(template.read(POLICIES / file), values, f"policies/{file}")
+    policy = template.policy(file, values)
     return Aspect("TLS only", "get_bucket_policy", "put_bucket_policy", "Policy", policy)
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import subprocess
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,13 +42,7 @@ class Image:
 
 def content_tag(container: Path, flavor: Flavor) -> str:
     """Return the beginning of the image's tag that the same code always has."""
-    digest = hashlib.sha256()
-    for path in context_files(container):
-        content = path.read_bytes()
-        mode = "x" if path.stat().st_mode & 0o100 else "-"
-        digest.update(f"{path.relative_to(container).as_posix()}\0{mode}\0{len(content)}\0".encode())
-        digest.update(content)
-    return f"{flavor}-{digest.hexdigest()[:16]}"
+    return f"{flavor}-{_digest(context_files(container), container)[:16]}"
 
 
 def find(aws: Aws, settings: Settings, tag: str) -> Image | None:
@@ -98,13 +93,14 @@ def plan_directory_image(settings: Settings, container: Path, tag: str) -> Plan:
     it. It runs as a process, so that no Docker engine is needed.
     """
     empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}"}
+    copied = (path for path in sorted(container.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {**empty, "size": 2},
         "layers": [],
         # The whole folder is copied, settings included: another content needs another manifest.
-        "annotations": {"local-aws.image-directory": str(container.resolve()), "content": _folder_digest(container)},
+        "annotations": {"local-aws.image-directory": str(container.resolve()), "content": _digest(copied, container)},
     }
     request = {
         "repositoryName": names.repository(settings),
@@ -115,13 +111,15 @@ def plan_directory_image(settings: Settings, container: Path, tag: str) -> Plan:
     return Plan((ApiCall("ecr", "put_image", request, f"push the image {names.repository(settings)}:{tag}"),))
 
 
-def _folder_digest(folder: Path) -> str:
+def _digest(files: Iterable[Path], folder: Path) -> str:
+    """Return the SHA-256 over the files' names below a folder, whether they are executable, and their content."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
-    return f"sha256:{digest.hexdigest()}"
+    for path in files:
+        content = path.read_bytes()
+        mode = "x" if path.stat().st_mode & 0o100 else "-"
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{mode}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def plan_docker_image(

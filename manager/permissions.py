@@ -6,7 +6,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -15,8 +14,6 @@ from container.modeling.settings import Settings
 from manager import names, template
 from manager.aws import Aws
 from manager.template import ABSENT
-
-POLICY = Path(__file__).parent / "policies" / "user.json"
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def user_policy(settings: Settings, place: names.Place) -> Any:
         "ALGORITHM_NAME": settings.algorithm_name.lower(),
         "KMS_KEYS": sorted({settings.storage.kms_key, settings.training_job.volume_kms_key} - {""}) or ABSENT,
     }
-    policy = template.render(template.read(POLICY), values, f"policies/{POLICY.name}")
+    policy = template.policy("user.json", values)
     return policy | {"Statement": [statement for statement in policy["Statement"] if "Resource" in statement]}
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -14,7 +13,6 @@ from manager.aws import Aws, error_code
 from manager.errors import AwsError
 from manager.plan import ApiCall, Plan
 
-POLICIES = Path(__file__).parent / "policies"
 POLICY_NAME = "training"
 
 
@@ -128,7 +126,9 @@ def plan_policies_removal(role: str, inline: Iterable[str], attached: Iterable[s
 
 def trust_policy(place: names.Place) -> Any:
     """Return who may assume the role: SageMaker, for jobs of this account."""
-    return _render("trust.json", {"ACCOUNT": place.account, "REGION": place.region, "PARTITION": place.partition})
+    return template.policy(
+        "trust.json", {"ACCOUNT": place.account, "REGION": place.region, "PARTITION": place.partition}
+    )
 
 
 def execution_policy(settings: Settings, place: names.Place) -> Any:
@@ -142,13 +142,9 @@ def execution_policy(settings: Settings, place: names.Place) -> Any:
         "REPOSITORY_ARN": names.repository_arn(settings, place),
         "KMS_KEYS": sorted({settings.storage.kms_key, settings.training_job.volume_kms_key} - {""}),
     }
-    policy = _render("execution.json", values)
+    policy = template.policy("execution.json", values)
     if values["KMS_KEYS"]:
-        policy["Statement"] += _render("kms.json", values)
+        policy["Statement"] += template.policy("kms.json", values)
     if settings.training_job.subnets:
-        policy["Statement"] += _render("vpc.json", values)
+        policy["Statement"] += template.policy("vpc.json", values)
     return policy
-
-
-def _render(file: str, values: Mapping[str, Any]) -> Any:
-    return template.render(template.read(POLICIES / file), values, f"policies/{file}")

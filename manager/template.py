@@ -8,6 +8,8 @@ from typing import Any
 
 from manager.errors import TemplateError
 
+POLICIES = Path(__file__).parent / "policies"
+
 ABSENT = object()
 """The value of a placeholder that stands for nothing: the field that holds it is left out."""
 
@@ -28,6 +30,15 @@ def read(path: Path) -> Any:
         raise TemplateError(f"the template {path} cannot be read: {error}") from None
     except json.JSONDecodeError as error:
         raise TemplateError(f"{path}, line {error.lineno}, is not JSON: {error.msg}") from None
+
+
+def policy(file: str, values: Mapping[str, Any]) -> Any:
+    """Return a policy of the folder `policies`, rendered.
+
+    Raises:
+        TemplateError: the file is missing or broken, or a placeholder has no value.
+    """
+    return render(read(POLICIES / file), values, f"policies/{file}")
 
 
 def render(template: Any, values: Mapping[str, Any], source: str) -> Any:
