@@ -65,7 +65,8 @@ def run(action: Callable[["Terminal"], None], *, debug: bool, after_interrupt: s
     try:
         action(terminal)
     except KeyboardInterrupt:
-        terminal.error(f"interrupted; {after_interrupt}")
+        # Of its own: the one that was interrupted may be in the midst of printing, and would hold this back.
+        Terminal().error(f"interrupted; {after_interrupt}")
         return 1
     except Exception as error:
         if debug:

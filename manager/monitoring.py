@@ -1,6 +1,9 @@
 """Follows a training job: its log lines as CloudWatch has them, its status, its progress (`--monitor`)."""
 
+import contextlib
 import re
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -125,9 +128,9 @@ def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> bool:
     Raises:
         JobError: the job failed or was stopped; the error has the reason.
     """
-    try:
-        description = _show_until_end(aws, job, terminal)
-    except KeyboardInterrupt:
+    with _ctrl_c_as_event() as leave:
+        description = _show_until_end(aws, job, terminal, leave)
+    if description is None:
         terminal.plain(f"\n{job} goes on. {stop_hint}")
         return False
     status = description["TrainingJobStatus"]
@@ -142,11 +145,31 @@ def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> bool:
     return True
 
 
-def _show_until_end(aws: Aws, job: str, terminal: Terminal) -> Any:
+@contextlib.contextmanager
+def _ctrl_c_as_event() -> Iterator[threading.Event]:
+    """Make the first Ctrl-C set the event that this yields; a second one raises KeyboardInterrupt, as it always does.
+
+    An exception in the midst of printing can leave rich's console holding back all that is printed after it.
+    """
+    pressed = threading.Event()
+
+    def note(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        pressed.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _show_until_end(aws: Aws, job: str, terminal: Terminal, leave: threading.Event) -> Any:
+    """Show the job until it ends and return AWS's last description of it; None: `leave` was set before that."""
     reader, shown, progress = LogReader(aws, job), 0, ""
     began = answered = time.monotonic()
     with terminal.status() as set_status:
-        while True:
+        while not leave.is_set():
             try:
                 description = describe_job(aws, job)
                 lines = list(reader.new_lines())
@@ -155,7 +178,7 @@ def _show_until_end(aws: Aws, job: str, terminal: Terminal) -> Any:
                 if not shown or time.monotonic() - answered > PATIENCE_SECONDS:
                     raise
                 set_status(f"{error}; trying again")
-                time.sleep(MOST_POLL_SECONDS)
+                leave.wait(MOST_POLL_SECONDS)
                 continue
             answered = time.monotonic()
             for line in lines:
@@ -168,7 +191,8 @@ def _show_until_end(aws: Aws, job: str, terminal: Terminal) -> Any:
             if ended:
                 return description
             set_status(f"{description['SecondaryStatus']} {progress}")
-            time.sleep(min(POLL_SECONDS + (answered - began) / 300, MOST_POLL_SECONDS))
+            leave.wait(min(POLL_SECONDS + (answered - began) / 300, MOST_POLL_SECONDS))
+    return None
 
 
 def _show_transitions(description: Any, shown: int, terminal: Terminal) -> int:
