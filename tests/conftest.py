@@ -53,7 +53,7 @@ def write_config(path: Path) -> None:
         "_fractions = dict(training_fraction=0.6, validation_fraction=0.2, evaluation_fraction=0.2)\n"
         "DATA = Data(directory='data/images', **_fractions)\n"
         "IMAGE = Image(height=8, width=8, channels=1)\n"
-        "MODEL = Model(filters=(2, 2, 2, 2, 2), dense_units=4)\n"
+        "MODEL = Model(filters=(2, 2, 2, 2, 2), head=((4, 0.3),))\n"
         "TRAINING = Training(epochs=2, batch_size=4)\n",
         encoding="utf-8",
     )

@@ -15,7 +15,7 @@ DATA = Data(
     evaluation_fraction=0.15,
 )
 IMAGE = Image(height=224, width=224, channels=3, resize="crop")
-MODEL = Model(name="fine_tune", dense_units=256, dropout=0.4)
+MODEL = Model(name="fine_tune", head=((256, 0.4),))
 # Adam's usual step size suits the new head, which starts from random weights.
 TRAINING = Training(epochs=10, batch_size=32, learning_rate=1e-3, patience=3)
 # The backbone already sees well: small steps, and only its last layers.

@@ -64,10 +64,11 @@ def _pooled(maps: Any, pool_size: list[int]) -> Any:
 
 
 def _head(features: Any, model: Model, class_count: int) -> Any:
-    features = keras.layers.Dense(model.dense_units, use_bias=False)(features)
-    features = keras.layers.BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM)(features)
-    features = keras.layers.Activation("relu")(features)
-    features = keras.layers.Dropout(model.dropout)(features)
+    for units, dropout in model.head:
+        features = keras.layers.Dense(units, use_bias=False)(features)
+        features = keras.layers.BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM)(features)
+        features = keras.layers.Activation("relu")(features)
+        features = keras.layers.Dropout(dropout)(features)
     # Probabilities stay float32 where the rest computes in a lower precision.
     return keras.layers.Dense(class_count, activation="softmax", dtype="float32", name="probabilities")(features)
 

@@ -28,21 +28,20 @@ M = TypeVar("M", bound=BaseModel)
 def override(settings: M, assignments: Mapping[str, str]) -> M:
     """Return the settings with each dotted name set to its text, parsed by the setting's type.
 
+    A name may go on into a table: `loss.class_weights.rose=2` sets one entry, and leaves the others.
+
     Raises:
         SettingsError: a name is unknown, or a value is of the wrong type or out of its range.
     """
     values = settings.model_dump()
     fields = dict(leaves(type(settings)))
     for name, text in assignments.items():
-        if name not in fields:
-            members = [field for field in fields if field.startswith(f"{name}.")]
-            hint = f": it is a group; name one of {', '.join(members)}" if members else did_you_mean(name, list(fields))
-            raise SettingsError(f"there is no setting {name!r}{hint}")
-        *groups, last = name.split(".")
+        leaf, key = _leaf_and_key(name, fields)
+        *groups, last = leaf.split(".")
         group = values
         for part in groups:
             group = group[part]
-        group[last] = parse(name, fields[name], text)
+        group[last] = group[last] | _entry(leaf, key, fields[leaf], text) if key else parse(leaf, fields[leaf], text)
     return validated(type(settings), values)
 
 
@@ -181,6 +180,25 @@ def describe_type(field: FieldInfo) -> str:
     return " ".join([_type_words(field.annotation), ", ".join(limits)]).strip()
 
 
+def _leaf_and_key(name: str, fields: Mapping[str, FieldInfo]) -> tuple[str, str]:
+    """Return the setting that a name means, and the entry of its table; empty: all of it."""
+    if name in fields:
+        return name, ""
+    for leaf, field in fields.items():
+        if typing.get_origin(field.annotation) is dict and name.startswith(f"{leaf}."):
+            return leaf, name.removeprefix(f"{leaf}.")
+    members = [field for field in fields if field.startswith(f"{name}.")]
+    hint = f": it is a group; name one of {', '.join(members)}" if members else did_you_mean(name, list(fields))
+    raise SettingsError(f"there is no setting {name!r}{hint}")
+
+
+def _entry(leaf: str, key: str, field: FieldInfo, text: str) -> Any:
+    _, value_type = typing.get_args(field.annotation)
+    plain = typing.get_args(value_type)[0] if typing.get_origin(value_type) is typing.Annotated else value_type
+    value = json.dumps(text) if plain is str else text
+    return parse(f"{leaf}.{key}", field, f"{{{json.dumps(key)}: {value}}}")
+
+
 def _type_words(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
@@ -188,11 +206,20 @@ def _type_words(annotation: Any) -> str:
     if origin is typing.Annotated:
         return _type_words(arguments[0])
     if origin in (tuple, list):
-        return f"list of {_type_words(arguments[0])}s"
+        if arguments[-1] is not ...:
+            return f"[{', '.join(map(_type_words, arguments))}]"
+        return f"list of {_plural(arguments[0])}"
     if origin is dict:
-        return f"table of {_type_words(arguments[1])}s"
+        return f"table of {_plural(arguments[1])}"
     words = {int: "integer", float: "number", str: "text", bool: "true or false"}
     return words.get(annotation, str(annotation))
+
+
+def _plural(annotation: Any) -> str:
+    if typing.get_origin(annotation) is dict:
+        return "tables"
+    words = _type_words(annotation)
+    return words if words.startswith("[") else f"{words}s"
 
 
 def _rule(error: ErrorDetails, field: FieldInfo | None = None) -> str:

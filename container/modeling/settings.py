@@ -1,23 +1,45 @@
-"""The types, limits and defaults of all settings.
+"""The types, limits and defaults of all settings: those of the user's machine stand here.
 
-`Settings` is what the user's machine knows; `ContainerSettings` is the part that the training container reads.
-Whatever overrides a setting (`--set`, a hyperparameter, a tuning job) is a pair of texts, `name = value`, where
-the name is dotted (`training.learning_rate`) and the value is parsed by the setting's own type (overrides.py).
+`Settings` is what the user's machine knows; `ContainerSettings` is the part that the training container reads
+(container_settings.py). Whatever overrides a setting (`--set`, a hyperparameter, a tuning job) is a pair of texts,
+`name = value`, where the name is dotted (`training.learning_rate`) and the value is parsed by the setting's own type
+(overrides.py).
 """
 
 import math
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from container.modeling.container_settings import (
+    Augmentation,
+    Checkpoints,
+    ContainerSettings,
+    FineTuning,
+    Image,
+    Loss,
+    Model,
+    Optimizer,
+    Parts,
+    Schedule,
+    Section,
+    Training,
+)
 
 __all__ = [
+    "Augmentation",
     "Aws",
+    "Checkpoints",
     "ContainerSettings",
     "Data",
     "FineTuning",
     "Image",
+    "Loss",
     "Model",
+    "Optimizer",
+    "Parts",
+    "Schedule",
     "Section",
     "Settings",
     "Storage",
@@ -48,83 +70,6 @@ _NVME_FAMILIES = frozenset(
 
 # SageMaker's families with NVIDIA GPUs: p3, p4d, p5en, g4dn, g5, g6e, gr6 and so on.
 GPU_INSTANCE_TYPE = r"ml\.(p\d|g\d|gr\d).*"
-
-
-class Section(BaseModel):
-    """A group of settings: frozen, unknown names forbidden, each field's docstring its description."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
-    )
-
-
-class Image(Section):
-    """What every image becomes before the model sees it."""
-
-    height: int = Field(224, ge=8, le=2048)
-    """Height of the model's input, in pixels."""
-    width: int = Field(224, ge=8, le=2048)
-    """Width of the model's input, in pixels."""
-    channels: Literal[1, 3] = 3
-    """1 for greyscale, 3 for RGB. Images of any other kind are converted."""
-    resize: Literal["stretch", "crop", "pad"] = "stretch"
-    """How an image is brought to the input size: `stretch` it, `crop` its center, or `pad` it with black."""
-
-
-class Model(Section):
-    """Which network is trained."""
-
-    name: Literal["baseline", "fine_tune"] = "baseline"
-    """`baseline`: 5 convolutional and 2 dense layers from scratch. `fine_tune`: a new head on a trained backbone."""
-    filters: tuple[Annotated[int, Field(ge=1, le=2048)], ...] = Field((32, 32, 64, 64, 128), min_length=5, max_length=5)
-    """`baseline`: filters of its five convolutional layers."""
-    dense_units: int = Field(128, ge=1, le=8192)
-    """Units of the dense layer before the last one."""
-    dropout: float = Field(0.3, ge=0, lt=1)
-    """Share of those units that is dropped at random in each training step."""
-
-
-class Training(Section):
-    """How the network is trained."""
-
-    epochs: int = Field(20, ge=1, le=10_000)
-    """Passes over the training set, at most (see `patience`)."""
-    batch_size: int = Field(32, ge=1, le=65_536)
-    """Images in a training step."""
-    learning_rate: float = Field(1e-3, gt=0, le=10)
-    """Step size of the Adam optimizer."""
-    monitor: Literal["val_loss", "val_accuracy"] = "val_accuracy"
-    """The metric that decides which epoch's weights are kept and when training stops early."""
-    patience: int = Field(5, ge=0, le=10_000)
-    """Epochs without improvement after which training stops; 0 never stops early."""
-    min_delta: float = Field(0.0, ge=0, le=100)
-    """The least change of `monitor` that counts as an improvement."""
-    seed: int = Field(0, ge=0, le=2**31 - 1)
-    """Seed of every random choice in training: weights, order of images, dropout."""
-
-
-class FineTuning(Section):
-    """What `fine_tune` starts from, and its second phase, in which the end of the backbone learns too."""
-
-    backbone: str = Field("MobileNetV2", pattern=r"^[A-Za-z][A-Za-z0-9]*$")
-    """A model of keras.applications by its name."""
-    weights: str = Field("imagenet", min_length=1)
-    """The backbone's first weights: `imagenet`, `none` (random), or the path of a weights file in the container."""
-    epochs: int = Field(10, ge=0, le=10_000)
-    """Passes over the training set in the second phase; 0 trains the new head only."""
-    released_layers: int = Field(30, ge=0, le=10_000)
-    """How many of the backbone's last layers learn in the second phase; batch normalization stays frozen."""
-    learning_rate: float = Field(1e-5, gt=0, le=10)
-    """Step size of the Adam optimizer in the second phase."""
-
-
-class ContainerSettings(Section):
-    """What the container reads: its defaults are those below, and the job's hyperparameters override them."""
-
-    image: Image = Image()
-    model: Model = Model()
-    training: Training = Training()
-    fine_tuning: FineTuning = FineTuning()
 
 
 class Data(Section):

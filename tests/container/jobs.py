@@ -21,7 +21,7 @@ TINY = {
     "image.width": "8",
     "image.channels": "1",
     "model.filters": "[4, 4, 4, 4, 4]",
-    "model.dense_units": "8",
+    "model.head": "[[8, 0.3]]",
     "training.epochs": "2",
     "training.batch_size": "8",
     # What a tuning job adds to each of its training jobs, and what sagemaker-training's own launchers add.

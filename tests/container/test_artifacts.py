@@ -11,7 +11,7 @@ from container.modeling.models import build_model
 from container.modeling.settings import ContainerSettings, Image, Model
 from container.report import facts
 
-SETTINGS = ContainerSettings(image=Image(height=8, width=8), model=Model(filters=(1, 1, 1, 1, 1), dense_units=1))
+SETTINGS = ContainerSettings(image=Image(height=8, width=8), model=Model(filters=(1, 1, 1, 1, 1), head=((1, 0.3),)))
 EPOCH = facts.Epoch(
     epoch=1, phase=1, seconds=0.5, learning_rate=0.001, loss=2.5, accuracy=0.5, val_loss=1e-9, val_accuracy=1.0
 )

@@ -15,7 +15,7 @@ from container.modeling.settings import ContainerSettings, FineTuning, Image, Mo
 def fine_tune(image: Image | None = None, **values: Any) -> ContainerSettings:
     return ContainerSettings(
         image=image or Image(height=32, width=32),
-        model=Model(name="fine_tune", dense_units=4),
+        model=Model(name="fine_tune", head=((4, 0.3),)),
         fine_tuning=FineTuning(**{"backbone": "MobileNet", "weights": "none"} | values),
     )
 

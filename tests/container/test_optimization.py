@@ -25,7 +25,7 @@ def noise(count: int, side: int = 8, dtype: str = "uint8") -> Any:
 def settings(**training: Any) -> ContainerSettings:
     return ContainerSettings(
         image=Image(height=8, width=8),
-        model=Model(filters=(4, 4, 4, 4, 4), dense_units=8),
+        model=Model(filters=(4, 4, 4, 4, 4), head=((8, 0.3),)),
         training=Training(**{"batch_size": BATCH, "learning_rate": 0.01} | training),
     )
 
@@ -79,7 +79,7 @@ def test_a_loss_that_is_no_number_names_the_setting_to_lower() -> None:
 def test_fine_tuning_counts_on_in_its_second_phase_and_keeps_the_best_of_both(caplog: pytest.LogCaptureFixture) -> None:
     chosen = ContainerSettings(
         image=Image(height=32, width=32),
-        model=Model(name="fine_tune", dense_units=4),
+        model=Model(name="fine_tune", head=((4, 0.3),)),
         training=Training(epochs=2, batch_size=BATCH, learning_rate=0.01, monitor="val_loss"),
         fine_tuning=FineTuning(backbone="VGG16", weights="none", epochs=1, released_layers=2, learning_rate=0.5),
     )

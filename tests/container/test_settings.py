@@ -1,13 +1,14 @@
 """Settings: the config files as shipped, the one way to override a setting, and what is said when one is wrong."""
 
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 from container.errors import SettingsError
@@ -16,6 +17,7 @@ from container.modeling.config_file import CONFIG_FILE, load_settings
 from container.modeling.settings import ContainerSettings, Section, Settings
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+WORD = st.text("abcXYZ019 .:/=+@-_", min_size=1, max_size=20)
 PREAMBLE = """
 from container.modeling.settings import *
 PROJECT_NAME = "some-project"
@@ -39,31 +41,47 @@ def written(path: Path, content: str) -> Path:
 
 def values(field: FieldInfo) -> st.SearchStrategy[Any]:
     """Any value that a setting may have, made from its type and limits alone."""
-    annotation = field.annotation
-    limits = {limit: getattr(rule, limit) for rule in field.metadata for limit in ("gt", "ge", "lt", "le", "pattern")
-              if getattr(rule, limit, None) is not None}  # fmt: skip
-    if typing.get_origin(annotation) is typing.Literal:
-        return st.sampled_from(typing.get_args(annotation))
+    return of_type(field.annotation, field.metadata)
+
+
+def of_type(annotation: Any, rules: Iterable[Any] = ()) -> st.SearchStrategy[Any]:
+    """Any value of a type that keeps the rules."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    rules = [inner for rule in rules for inner in (rule.metadata if isinstance(rule, FieldInfo) else [rule])]
+    limits = {
+        limit: getattr(rule, limit)
+        for rule in rules
+        for limit in ("gt", "ge", "lt", "le", "pattern", "min_length", "max_length")
+        if getattr(rule, limit, None) is not None
+    }
+    if origin is typing.Annotated:
+        return of_type(arguments[0], annotation.__metadata__)
+    if origin is typing.Literal:
+        return st.sampled_from(arguments)
     if annotation is bool:
         return st.booleans()
-    if annotation == tuple[str, ...]:
-        return st.lists(TEXT, max_size=5).map(tuple)
-    if typing.get_origin(annotation) is tuple:
-        return st.tuples(*[st.integers(1, 2048)] * 5)
+    if origin is tuple and arguments[-1] is ...:
+        length = {"min_size": limits.get("min_length", 0), "max_size": min(limits.get("max_length", 5), 5)}
+        return st.lists(of_type(arguments[0]), **length).map(tuple)
+    if origin is tuple:
+        return st.tuples(*map(of_type, arguments))
+    if origin is dict:
+        return st.dictionaries(WORD.filter(lambda key: not key.startswith("aws:")), of_type(arguments[1]), max_size=5)
     if annotation is int:
         return st.integers(limits["ge"], limits["le"])
     if annotation is float:
         lowest, highest = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
         return st.floats(lowest, highest, exclude_min="gt" in limits, exclude_max="lt" in limits)
-    if typing.get_origin(annotation) is dict:
-        word = st.text("abcXYZ019 .:/=+@-_", min_size=1, max_size=20)
-        return st.dictionaries(word.filter(lambda key: not key.startswith("aws:")), word, max_size=5)
+    if annotation is JsonValue:
+        return st.recursive(st.booleans() | st.integers(-9, 9) | TEXT, lambda inner: st.lists(inner, max_size=2))
     assert annotation is str, f"no strategy for {annotation}"
-    if "pattern" in limits:
+    if limits.get("pattern"):
         return st.from_regex(limits["pattern"], fullmatch=True, alphabet=st.characters(codec="ascii")).filter(
             lambda text: len(text) <= 256 and not text.endswith("\n")
         )
-    return TEXT
+    if any(isinstance(rule, AfterValidator) for rule in rules):
+        return st.just("package.module:function")
+    return WORD if "max_length" in limits else TEXT
 
 
 def settings_of(model: type[BaseModel]) -> st.SearchStrategy[Any]:
@@ -185,7 +203,7 @@ class TestOverrides:
         [
             ("training.epoch", "3", "did you mean 'training.epochs'?"),
             ("trainng.batch_size", "3", "did you mean 'training.batch_size'?"),
-            ("weight_decay_of_nothing", "3", "the README's table lists them all"),
+            ("something_of_nothing", "3", "the README's table lists them all"),
             ("training", "{}", "there is no setting 'training'"),
             ("training.epochs", "0", "integer >= 1, <= 10,000"),
             ("training.epochs", "", "integer >= 1, <= 10,000"),
@@ -195,7 +213,12 @@ class TestOverrides:
             ("data.validation_fraction", "0", "number > 0, < 1"),
             ("data.validation_fraction", "0.2", "must add up to 1, not 1.1"),
             ("image.channels", "2", "1 or 3"),
-            ("model.name", "Baseline", "baseline or fine_tune"),
+            ("model.name", "Baseline", "did you mean baseline?"),
+            ("model.name", "baseline:", "baseline, fine_tune or a function"),
+            ("parts.loader", "folder", "empty or a function"),
+            ("model.head", "[[128]]", "[integer, number]"),
+            ("model.head", "[[128, 1]]", "less than 1"),
+            ("loss.class_weights.rose", "0", "greater than 0"),
             ("model.filters", "1,2,3,4,5", "JSON"),
             ("model.filters", "[1, 2, 3, 4, 99999]", "2048"),
             ("training_job.instance_type", "g5", "training_job.instance_type=g5"),
@@ -277,3 +300,12 @@ class TestSetsPath:
     def test_it_stands_beside_the_images_unless_set(self, directory: str, sets_directory: str, expected: str) -> None:
         settings = load_settings(assignments={"data.directory": directory, "data.sets_directory": sets_directory})
         assert settings.data.sets_path == expected
+
+
+def test_one_entry_of_a_table_is_set_and_the_others_stay() -> None:
+    settings = ContainerSettings()
+    for name, text in {"loss.class_weights": '{"rose": 1, "lily": 3}', "loss.class_weights.rose": "2.5"}.items():
+        settings = overrides.override(settings, {name: text})
+    settings = overrides.override(settings, {"parts.settings.width": "64", "parts.settings.a.b": '"'})
+    assert settings.loss.class_weights == {"rose": 2.5, "lily": 3.0}
+    assert settings.parts.settings == {"width": "64", "a.b": '"'}
