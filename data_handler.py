@@ -75,6 +75,7 @@ def _split(data: "Data", terminal: "Terminal") -> None:
     split = outcome.split
     _show_counts(split, terminal)
     _show_left_out(split, terminal)
+    _show_labels(split, terminal)
     if outcome.unchanged:
         terminal.unchanged(f"{data.sets_path} holds this split already")
     else:
@@ -108,6 +109,13 @@ def _show_left_out(split: "Split", terminal: "Terminal") -> None:
         terminal.warn(f"left out {file.path}: {file.reason}")
     if more := left_out.bad_files[BAD_FILES_SHOWN:]:
         terminal.warn(f"left out {len(more):,} more such files: split.json beside the sets names them all")
+
+
+def _show_labels(split: "Split", terminal: "Terminal") -> None:
+    if split.labels:
+        terminal.plain(f"  labels.csv has rows for {split.labels.labeled:,} of {split.total:,} images")
+        if lines := split.labels.unmatched_lines:
+            terminal.warn(f"{len(lines):,} rows of labels.csv name no image of a class, the first in line {lines[0]:,}")
 
 
 class _Bar:

@@ -164,6 +164,89 @@ class TestSplit:
         assert len(rows) == 133
 
 
+class TestLabels:
+    def table(self, images: Path, text: str = "") -> None:
+        rows = "".join(f"{path},{number},by hand\n" for number, path in enumerate(files(images)))
+        (images / "labels.csv").write_text(text or f"image,weight,note\n{rows}")
+
+    def rows(self, images: Path, set_name: str) -> list[str]:
+        return (images.with_name("images-sets") / set_name / "labels.csv").read_text().splitlines()
+
+    def test_each_set_gets_the_rows_of_its_images(self, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        numbers = {path: number for number, path in enumerate(files(images))}
+        self.table(images)
+        assert run(images) == 0
+        sets = images.with_name("images-sets")
+        for set_name in ("training", "validation", "evaluation"):
+            held = [path for path in files(sets / set_name) if path != "labels.csv"]
+            expected = [f"{path},{numbers[path]},by hand" for path in held]
+            assert self.rows(images, set_name) == ["image,weight,note", *expected]
+        assert len(files(sets)) == 30 + 3 + 1
+        printed = capsys.readouterr()
+        assert "labels.csv has rows for 30 of 30 images" in printed.out
+        assert "left out" not in printed.out + printed.err
+
+    def test_bare_names_become_paths_and_rows_without_an_image_are_told(
+        self, images: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.table(images, "weight,image\n5,15.png\n6,cat/99.png\n7,cat/03.png\n")
+        assert run(images) == 0
+        rows = [row for name in ("training", "validation", "evaluation") for row in self.rows(images, name)]
+        assert sorted(rows) == ["5,dog/15.png", "7,cat/03.png", *["weight,image"] * 3]
+        printed = capsys.readouterr()
+        assert "labels.csv has rows for 2 of 30 images" in printed.out
+        assert "warning: 1 rows of labels.csv name no image of a class, the first in line 3" in printed.err
+
+    def test_again_is_unchanged_until_the_table_changes_or_goes(
+        self, images: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sets = images.with_name("images-sets")
+        run(images)
+        without = files(sets)
+        self.table(images)
+        assert run(images) == 0
+        record = (sets / "split.json").read_bytes()
+        capsys.readouterr()
+        assert run(images) == 0
+        assert "unchanged  " in capsys.readouterr().out
+        self.table(images, "image,weight\ncat/00.png,3\n")
+        assert run(images) == 0
+        assert "unchanged  " not in capsys.readouterr().out
+        # The record goes to S3 with the sets, and tells two splits apart.
+        assert (sets / "split.json").read_bytes() != record
+        (images / "labels.csv").unlink()
+        assert run(images) == 0
+        assert files(sets) == without
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("name,weight\n", "labels.csv, line 1: there is no column 'image'"),
+            ("image\n03.png\n", "labels.csv, line 2: '03.png' is the name of 2 images"),
+        ],
+    )
+    def test_a_table_that_is_wrong_leaves_the_earlier_split(
+        self, images: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+    ) -> None:
+        run(images)
+        before = files(images.with_name("images-sets"))
+        capsys.readouterr()
+        self.table(images, text)
+        assert run(images) == 1
+        assert said in error(capsys)
+        assert files(images.with_name("images-sets")) == before
+
+    def test_a_table_that_a_user_put_into_a_set_is_not_thrown_away(
+        self, images: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run(images)
+        capsys.readouterr()
+        mine = write(images.with_name("images-sets") / "training/labels.csv", b"image,weight\n")
+        assert run(images, "--set", "data.seed=1") == 1
+        assert "has files that the split did not put there, in 'training/labels.csv'" in error(capsys)
+        assert mine.exists()
+
+
 class TestRefusedSplits:
     @pytest.mark.parametrize(
         ("directory", "said"),

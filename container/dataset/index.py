@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from container.dataset.labels import LABELS_FILE
 from container.errors import DataError
 
 # What tf.io.decode_image decodes, and Pillow too.
@@ -43,7 +44,7 @@ class LeftOut:
     hidden: int
     """Files and folders whose names begin with a dot."""
     other_files: int
-    """Files without an image's extension, or outside the class folders."""
+    """Files without an image's extension, or outside the class folders; labels.csv is none of them."""
     repeated_folders: int
     """Links to folders that were visited already."""
     bad_files: tuple[BadFile, ...]
@@ -149,7 +150,7 @@ class _Scanner:
         """Yield name and path of each class folder."""
         for entry in self._entries(str(self.directory)):
             if not _is_folder(entry):
-                self.other_files += 1
+                self.other_files += entry.name != LABELS_FILE
             elif _identity(entry.path) in self.around:
                 self.repeated_folders += 1
             elif not _is_unicode(entry.name):

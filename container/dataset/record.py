@@ -42,6 +42,15 @@ class ClassCounts(_Record):
         return ("training", self.training), ("validation", self.validation), ("evaluation", self.evaluation)
 
 
+class LabelCounts(_Record):
+    """What a labels.csv beside the class folders tells of the images."""
+
+    labeled: int
+    """Images that have a row."""
+    unmatched_lines: tuple[int, ...]
+    """Lines whose rows name no image; no set has them."""
+
+
 class Split(_Record):
     """A split that was carried out."""
 
@@ -51,8 +60,8 @@ class Split(_Record):
     seed: int
     fractions: Fractions
     fingerprint: str
-    """SHA-256 of the images' names, sizes and times of change: it tells whether anything is new, without reading all
-    of every image. The same images copied elsewhere may have another."""
+    """SHA-256 of the images' names, sizes and times of change, and of labels.csv: it tells whether anything is new,
+    without reading all of every image. The same images copied elsewhere may have another."""
     linked: int
     """Images in the sets that are hard links to the originals."""
     copied: int
@@ -61,6 +70,9 @@ class Split(_Record):
     """In the order of the class folders' names, by code point."""
     left_out: LeftOut
     """What lies in `directory` besides its images; unprintable characters of file names are escaped."""
+
+    labels: LabelCounts | None = None
+    """What was split of labels.csv; None: there was none."""
 
     @property
     def total(self) -> int:

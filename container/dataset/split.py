@@ -1,7 +1,8 @@
 """Splits a folder of classes into training, validation and evaluation sets, as a whole or not at all.
 
 The sets are folders of hard links where the file system can, else of copies. A hard link is the original under a second
-name: whoever edits a file of a set edits the original. Sub-folders of a class folder are kept.
+name: whoever edits a file of a set edits the original. Sub-folders of a class folder are kept. Where the folder of the
+classes holds a labels.csv, each set gets one with the rows of its own images.
 """
 
 import dataclasses
@@ -17,8 +18,9 @@ from pathlib import Path
 from container.dataset.assign import ClassSets, assign
 from container.dataset.folders import exclusive, replacement
 from container.dataset.index import ImageFile, LeftOut, Scan, scan
+from container.dataset.labels import LABELS_FILE, ImageRows, Labels
 from container.dataset.progress import Progress
-from container.dataset.record import RECORD, SETS, Fractions, Split
+from container.dataset.record import RECORD, SETS, Fractions, LabelCounts, Split
 from container.dataset.text import printable
 from container.errors import DataError
 from container.modeling.settings import Data
@@ -46,7 +48,8 @@ def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
     what is not an earlier split is left alone. When anything fails, the earlier split stays.
 
     Raises:
-        DataError: there is nothing to split, a class is too small, or the sets' folder is not ours to replace.
+        DataError: there is nothing to split, a class is too small, labels.csv is wrong, or the sets' folder is not ours
+            to replace.
     """
     # Resolved, so that sets behind a link are replaced where they lie, and not the link.
     directory, sets = project / data.directory, Path(os.path.realpath(project / data.sets_path))
@@ -54,6 +57,10 @@ def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
     progress.start("Looking at the images")
     scanned = scan(directory, progress.advance)
     _check_sizes(directory, scanned)
+    labels = Labels.read(directory)
+    rows = labels and labels.match(
+        [f"{folder.name}/{file.name}" for folder in scanned.classes for file in folder.files]
+    )
     fractions = Fractions(
         training=data.training_fraction, validation=data.validation_fraction, evaluation=data.evaluation_fraction
     )
@@ -62,19 +69,22 @@ def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
         directory=_relative(directory, project),
         seed=data.seed,
         fractions=fractions,
-        fingerprint=_fingerprint(scanned),
+        fingerprint=_fingerprint(scanned, labels),
         linked=0,
         copied=0,
         classes=tuple(images.counts() for images in classes),
         left_out=_printable(scanned.left_out),
+        labels=rows and _label_counts(rows),
     )
     with exclusive(sets, lambda: progress.start("Waiting for another run to end")):
         earlier = _earlier_split(sets)
-        if earlier and _is_same(earlier, split) and set(_files(sets)) == _wanted_files(classes):
+        if earlier and _is_same(earlier, split) and set(_files(sets)) == _wanted_files(classes, labels):
             return SplitOutcome(earlier, sets, unchanged=True)
         with replacement(sets) as new:
             progress.start("Filling the sets", split.total)
             linked = _fill(new, directory, classes, progress)
+            if labels and rows:
+                _write_labels(new, labels, rows, classes)
             split = split.model_copy(update={"linked": linked, "copied": split.total - linked})
             split.write(new)
     return SplitOutcome(split, sets, unchanged=False)
@@ -110,11 +120,15 @@ def _relative(directory: Path, project: Path) -> str:
     return printable(directory.relative_to(project).as_posix() if inside else str(directory))
 
 
-def _fingerprint(scanned: Scan) -> str:
+def _fingerprint(scanned: Scan, labels: Labels | None) -> str:
     digest = hashlib.sha256()
     for folder in scanned.classes:
         for file in folder.files:
             digest.update(f"{folder.name}/{file.name}\0{file.size}\0{file.modified}\0".encode())
+    if labels:
+        digest.update(repr(labels.columns).encode())
+        for row in labels.rows:
+            digest.update(repr(row).encode())
     return digest.hexdigest()
 
 
@@ -135,6 +149,8 @@ def _earlier_split(sets: Path) -> Split | None:
     for counts in earlier.classes:
         for set_name, count in counts.by_set():
             surplus[f"{set_name}/{counts.name}"] -= count
+    if earlier.labels:
+        surplus.subtract(f"{set_name}/{LABELS_FILE}" for set_name in SETS)
     added = sorted(place for place, count in surplus.items() if count > 0)
     if added:
         raise DataError(f"{sets} has files that the split did not put there, in {added[0]!r}: {remedy}")
@@ -145,8 +161,9 @@ def _is_same(earlier: Split, split: Split) -> bool:
     return earlier == split.model_copy(update={"linked": earlier.linked, "copied": earlier.copied})
 
 
-def _wanted_files(classes: Sequence[ClassSets]) -> set[str]:
-    return {
+def _wanted_files(classes: Sequence[ClassSets], labels: Labels | None) -> set[str]:
+    tables = {f"{set_name}/{LABELS_FILE}" for set_name in SETS} if labels else set()
+    return tables | {
         f"{set_name}/{images.name}/{file.name}"
         for images in classes
         for set_name, files in images.by_set()
@@ -183,6 +200,22 @@ def _fill(new: Path, directory: Path, classes: Sequence[ClassSets], progress: Pr
                 linked += _link_or_copy(file, source + file.name, target + file.name)
                 progress.advance()
     return linked
+
+
+def _write_labels(new: Path, labels: Labels, rows: ImageRows, classes: Sequence[ClassSets]) -> None:
+    """Give each set the rows of its images, in the order of the table."""
+    set_of = {
+        f"{images.name}/{file.name}": set_name
+        for images in classes
+        for set_name, files in images.by_set()
+        for file in files
+    }
+    for set_name in SETS:
+        labels.write(new / set_name, {path: row for path, row in rows.by_image.items() if set_of[path] == set_name})
+
+
+def _label_counts(rows: ImageRows) -> LabelCounts:
+    return LabelCounts(labeled=len(rows.by_image), unmatched_lines=tuple(row.line for row in rows.unmatched))
 
 
 def _link_or_copy(file: ImageFile, source: str, target: str) -> bool:
