@@ -23,7 +23,11 @@ def decode_image(encoded: Any, image: Image) -> Any:
     Raises:
         tf.errors.InvalidArgumentError: the bytes are no image that TensorFlow can decode.
     """
-    pixels = _turn_upright(tf.cast(_decode_rgb(encoded), tf.float32), encoded)
+    return to_input_size(_turn_upright(tf.cast(_decode_rgb(encoded), tf.float32), encoded), image)
+
+
+def to_input_size(pixels: Any, image: Image) -> Any:
+    """Return RGB pixels (float32, 0 to 255, of any height and width) as the model's: uint8, its size and channels."""
     if image.channels == 1:
         pixels = tf.reduce_sum(pixels * tf.constant(LUMINANCE), axis=-1, keepdims=True)
     resized = {"stretch": _stretch, "crop": _crop, "pad": _pad}[image.resize](pixels, image.height, image.width)

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from container.report.facts import ClassScores, Scores
+from container.report.facts import ClassScores, Prediction, Predictions, Scores
+
+if TYPE_CHECKING:
+    from container.modeling.checked_parts import OwnMetrics
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,39 @@ def evaluate(labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequenc
         weighted_average=averages[1],
         confusion_matrix=confusion_matrix(labels, predicted, labels=positions),
     )
+
+
+def predictions(
+    names: Sequence[str],
+    labels: NDArray[Any],
+    probabilities: NDArray[np.float32],
+    classes: Sequence[str],
+    metrics: "OwnMetrics | None" = None,
+) -> Predictions:
+    """Return the prediction for each image, with the values of the user's own metrics.
+
+    Args:
+        names: of the images, in the order of the labels.
+        labels: as `evaluate` takes them.
+        probabilities: the same.
+        classes: the same.
+        metrics: those of `parts.evaluator`; None: there is none.
+
+    Raises:
+        PartError: a metric failed; it and the image are named.
+    """
+    one_hot = np.eye(len(classes), dtype=np.float32)
+    rows = tuple(
+        Prediction(
+            path=name,
+            label=classes[label],
+            prediction=classes[row.argmax()],
+            probabilities=tuple(row.tolist()),
+            metrics=metrics.values(one_hot[label], row, name) if metrics else (),
+        )
+        for name, label, row in zip(names, labels, probabilities, strict=True)
+    )
+    return Predictions(tuple(classes), metrics.names if metrics else (), rows)
 
 
 def _scores(precision_recall_f1: Any, support: Any) -> Scores:
