@@ -1,62 +1,153 @@
 """Builds the networks that model.name chooses from.
 
-Each takes float32 pixels, 0 to 255, of shape (batch, height, width, channels), rescales them itself, and returns the
-probability of each class, of shape (batch, classes).
+Each takes float32 pixels, 0 to 255, of shape (batch, height, width, channels), rescales them itself, and returns
+float32 probabilities: of each class, shape (batch, classes), or of the second of two, shape (batch, 1), where
+model.output is sigmoid.
 """
 
-import inspect
-from pathlib import Path
+import math
 from typing import Any
 
 import keras
 import numpy as np
 
 from container.errors import SettingsError
-from container.modeling.overrides import did_you_mean
-from container.modeling.settings import ContainerSettings, FineTuning, Image, Model
+from container.modeling.backbones import BACKBONE, REVERSED_CHANNELS, WeightFolders, on_backbone
+from container.modeling.networks import leaves
+from container.modeling.parts import ModelBuilder
+from container.modeling.settings import ContainerSettings, FineTuning, Model
 
 # Batch normalization's usual 0.99 needs thousands of steps before its averages mean something; small data has fewer.
 BATCH_NORMALIZATION_MOMENTUM = 0.9
+# The smallest map that halving aims at, in pixels a side.
+SMALLEST_SIDE = 4
 # The largest map, in pixels a side, that is flattened into the dense layer: larger ones would give it too many weights.
 MAX_FLATTENED_SIDE = 8
+# Where the image has weights from ImageNet, and nothing else.
+NO_CHANNEL = WeightFolders()
 
 
-def build_model(settings: ContainerSettings, class_count: int) -> keras.Model:
+def build_model(
+    settings: ContainerSettings,
+    class_count: int,
+    preprocessor: keras.Layer | None = None,
+    builder: ModelBuilder | None = None,
+    folders: WeightFolders = NO_CHANNEL,
+) -> keras.Model:
     """Return the network that the settings ask for, with its first weights; not compiled.
 
+    Args:
+        settings: which network, for which images.
+        class_count: how many classes there are.
+        preprocessor: a layer that the pixels pass first; it becomes a part of the model.
+        builder: makes the network where model.name names a function.
+        folders: where first weights may lie.
+
     Raises:
-        SettingsError: the backbone is unknown, takes no images of this size, or has no such weights.
+        SettingsError: the settings do not fit each other or the classes, there are no such weights, or the user's
+            own part does not return what it should.
     """
-    pixels = keras.Input((settings.image.height, settings.image.width, settings.image.channels), name="pixels")
+    if settings.model.output == "sigmoid" and class_count != 2:
+        raise SettingsError(f"model.output=sigmoid is for two classes, and there are {class_count}: set it to softmax")
+    shape = (settings.image.height, settings.image.width, settings.image.channels)
+    pixels = keras.Input(shape, name="pixels")
+    maps = pixels if preprocessor is None else _preprocessed(pixels, preprocessor)
+    if builder is not None:
+        network = builder(settings.image, class_count)
+        return _of_builder(pixels, maps, network, settings.model, class_count)
     if settings.model.name == "baseline":
-        features = _convolutions(pixels, settings.model)
+        features = _convolutions(maps, settings.model)
+    elif settings.model.name == "fine_tune":
+        features = on_backbone(maps, _first_weights(settings), folders)
     else:
-        features = _backbone(pixels, settings.image, settings.fine_tuning)
-    probabilities = _head(features, settings.model, class_count)
-    return keras.Model(pixels, probabilities, name=settings.model.name)
+        raise SettingsError(f"model.name={settings.model.name} is a function, which was not loaded")
+    return keras.Model(pixels, _head(features, settings.model, class_count), name=settings.model.name)
+
+
+def class_probabilities(outputs: Any) -> Any:
+    """Return the probability of each class, shape (batch, classes), for what a model returns.
+
+    A sigmoid's single column becomes two. A NumPy array stays one; of a tensor is made a tensor.
+    """
+    if outputs.shape[-1] != 1:
+        return outputs
+    join = np.concatenate if isinstance(outputs, np.ndarray) else keras.ops.concatenate
+    return join([1 - outputs, outputs], axis=-1)
 
 
 def release_last_layers(model: keras.Model, settings: FineTuning) -> None:
-    """Let the last layers of a `fine_tune` model's backbone learn; its batch normalization stays frozen.
-
-    The model must be compiled again to make this count.
-    """
-    backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    """Let the last layers of a `fine_tune` model's backbone learn; its batch normalization stays frozen."""
+    backbone = model.get_layer(BACKBONE)
     backbone.trainable = True
-    first_released = max(len(backbone.layers) - settings.released_layers, 0)
-    for position, layer in enumerate(backbone.layers):
-        layer.trainable = position >= first_released and not isinstance(layer, keras.layers.BatchNormalization)
+    layers = list(leaves(backbone))
+    first_released = max(len(layers) - settings.released_layers, 0)
+    for position, layer in enumerate(layers):
+        is_fixed = isinstance(layer, keras.layers.BatchNormalization) or layer.name == REVERSED_CHANNELS
+        layer.trainable = position >= first_released and not is_fixed
+
+
+def _first_weights(settings: ContainerSettings) -> FineTuning:
+    """Return the backbone's settings: it needs no weights of its own where the whole model gets others."""
+    return settings.fine_tuning.model_copy(update={"weights": "none"} if settings.model.initial_weights else {})
+
+
+def _preprocessed(pixels: Any, preprocessor: keras.Layer) -> Any:
+    maps = preprocessor(pixels)
+    if len(maps.shape) != 4 or None in maps.shape[1:]:
+        raise SettingsError(
+            f"parts.preprocessor makes {maps.shape} of pixels of shape {pixels.shape}: it must make maps of one size, "
+            "of shape (batch, height, width, channels)"
+        )
+    return maps
+
+
+def _of_builder(pixels: Any, maps: Any, network: keras.Model, settings: Model, class_count: int) -> keras.Model:
+    """Return a network of the user's own with what comes before it.
+
+    Raises:
+        SettingsError: it takes or returns something else than it should.
+    """
+    if settings.output == "sigmoid":
+        raise SettingsError(
+            f"model.output=sigmoid is for baseline and fine_tune: {settings.name} returns the probability of each "
+            "class; leave model.output at softmax"
+        )
+    try:
+        outputs = network(maps)
+    # The network is the user's own, and raises what it likes.
+    except Exception as error:
+        raise SettingsError(
+            f"the model of {settings.name} must take pixels of shape {maps.shape}: {type(error).__name__}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    if getattr(outputs, "shape", None) != (None, class_count):
+        found = f"shape {outputs.shape}" if hasattr(outputs, "shape") else "several outputs"
+        raise SettingsError(
+            f"the model of {settings.name} must return the probabilities of {class_count} classes, shape "
+            f"{(None, class_count)}, but returns {found}"
+        )
+    return network if maps is pixels else keras.Model(pixels, outputs, name=network.name)
 
 
 def _convolutions(pixels: Any, model: Model) -> Any:
     maps = keras.layers.Rescaling(1 / 255)(pixels)
-    for filters in model.filters:
+    for filters, halves in zip(model.filters, _halvings(min(maps.shape[1:3])), strict=True):
         maps = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(maps)
         maps = keras.layers.BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM)(maps)
         maps = keras.layers.Activation("relu")(maps)
-        maps = _pooled(maps, [2 if side >= 4 else 1 for side in maps.shape[1:3]])
+        maps = _pooled(maps, [2 if side >= 4 else 1 for side in maps.shape[1:3]]) if halves else maps
     maps = _pooled(maps, [-(-side // MAX_FLATTENED_SIDE) for side in maps.shape[1:3]])
     return keras.layers.Flatten()(maps)
+
+
+def _halvings(side: int) -> tuple[bool, ...]:
+    """Return after which of the five layers maps of so many pixels a side are halved.
+
+    Small images are halved so often that about 4 pixels a side remain, and late: there is little to see in fewer.
+    """
+    count = min(max(round(math.log2(side / SMALLEST_SIDE)), 0), 5)
+    after = {0: (), 1: (4,), 2: (1, 3), 3: (1, 3, 4), 4: (0, 1, 3, 4), 5: (0, 1, 2, 3, 4)}[count]
+    return tuple(layer in after for layer in range(5))
 
 
 def _pooled(maps: Any, pool_size: list[int]) -> Any:
@@ -69,56 +160,6 @@ def _head(features: Any, model: Model, class_count: int) -> Any:
         features = keras.layers.BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM)(features)
         features = keras.layers.Activation("relu")(features)
         features = keras.layers.Dropout(dropout)(features)
+    units = 1 if model.output == "sigmoid" else class_count
     # Probabilities stay float32 where the rest computes in a lower precision.
-    return keras.layers.Dense(class_count, activation="softmax", dtype="float32", name="probabilities")(features)
-
-
-def _backbone(pixels: Any, image: Image, settings: FineTuning) -> Any:
-    build, preprocess = _application(settings.backbone)
-    backbone = _with_weights(build, (image.height, image.width, 3), settings)
-    backbone.trainable = False
-    colors = keras.layers.Concatenate()([pixels] * 3) if image.channels == 1 else pixels
-    # Batch normalization keeps its averages in both phases, as training=False says.
-    return backbone(_preprocessed(colors, preprocess), training=False)
-
-
-def _application(name: str) -> tuple[Any, Any]:
-    """Return a backbone's builder and its preprocessing, which stands in the same module."""
-    builders = dict(inspect.getmembers(keras.applications, inspect.isfunction))
-    if name not in builders:
-        hint = did_you_mean(name, list(builders))
-        raise SettingsError(f"fine_tuning.backbone={name}: keras.applications has no such model{hint}")
-    module: Any = inspect.getmodule(builders[name])
-    return builders[name], module.preprocess_input
-
-
-def _with_weights(build: Any, shape: tuple[int, int, int], settings: FineTuning) -> keras.Model:
-    weights = None if settings.weights == "none" else settings.weights
-    if weights not in (None, "imagenet") and not Path(weights).is_file():
-        raise SettingsError(f"fine_tuning.weights={weights}: there is no such file in the container")
-    try:
-        return build(include_top=False, weights=weights, input_shape=shape, pooling="avg")
-    except ValueError as error:
-        raise SettingsError(f"{settings.backbone} cannot be built: {' '.join(str(error).split())}") from error
-    except Exception as error:
-        if weights != "imagenet":
-            raise
-        # Keras raises a plain Exception when a download fails.
-        raise SettingsError(
-            f"the imagenet weights of {settings.backbone} cannot be downloaded: give the job network access, or set "
-            "fine_tuning.weights to a weights file in the container"
-        ) from error
-
-
-def _preprocessed(pixels: Any, preprocess: Any) -> Any:
-    """Apply a backbone's own preprocessing as layers that can be saved: channels in its order, scaled and shifted."""
-    # Each of them is such a map, and four colors tell which.
-    probes = np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)]).reshape((4, 1, 1, 3)).astype("float32")
-    black, *primaries = np.asarray(preprocess(probes.copy())).reshape((4, 3))
-    matrix = (np.stack(primaries) - black) / 255
-    if matrix[0, 0] == 0:
-        # No layer reorders channels but a convolution, and HDF5 knows layers only.
-        reverse = keras.layers.Conv2D(3, 1, use_bias=False, trainable=False, name="reversed_channels")
-        pixels, matrix = reverse(pixels), matrix[::-1]
-        reverse.set_weights([np.eye(3)[::-1].reshape((1, 1, 3, 3))])
-    return keras.layers.Rescaling(np.diag(matrix).tolist(), black.tolist())(pixels)
+    return keras.layers.Dense(units, activation=model.output, dtype="float32", name="probabilities")(features)
