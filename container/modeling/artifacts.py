@@ -13,6 +13,8 @@ float32 of shape (images, classes):
 
 import pickle
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import tensorflow as tf
 
 from container.modeling.decoding import decode_image
 from container.modeling.evaluate import Evaluation
+from container.modeling.models import class_probabilities
 from container.modeling.settings import ContainerSettings, Image
 from container.report import facts
 
@@ -30,25 +33,47 @@ INCOMPLETE_FOLDER = ".incomplete"
 PICKLE_PROTOCOL = 4
 
 
-def write_artifacts(
+def write_model(folder: Path, model: keras.Model, settings: ContainerSettings, classes: Sequence[str]) -> None:
+    """Write the model into a folder in its three formats, with its classes and settings.
+
+    What an earlier run left under these names is replaced; nothing appears before all of it is written.
+    """
+    with _written_at_once(folder) as incomplete:
+        # The optimizer's state belongs to the last epoch, the weights to the best one: it is left out.
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+        model.save(incomplete / facts.KERAS_FILE)
+        model.save(incomplete / facts.H5_FILE)
+        _export(incomplete / facts.SAVED_MODEL_FOLDER, model, settings.image)
+        facts.write_classes(incomplete / facts.CLASSES_FILE, classes)
+        (incomplete / facts.CONFIG_FILE).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        # As Keras's class_indices: position by name.
+        _pickle(incomplete / facts.CLASSES_PICKLE, {name: position for position, name in enumerate(classes)})
+        _pickle(incomplete / facts.CONFIG_PICKLE, settings.model_dump())
+
+
+def write_judgement(
     folder: Path,
-    model: keras.Model,
-    settings: ContainerSettings,
     metrics: facts.Metrics,
     evaluation: Evaluation,
-    history: tuple[facts.Epoch, ...],
+    history: Sequence[facts.Epoch],
+    predictions: facts.Predictions,
 ) -> None:
-    """Write everything into a folder, replacing what an earlier run left there.
+    """Write how the model came about and how good it is, beside it and in the same way."""
+    with _written_at_once(folder) as incomplete:
+        facts.write_history(incomplete / facts.HISTORY_FILE, history)
+        metrics.write(incomplete / facts.METRICS_FILE)
+        predictions.write(incomplete / facts.PREDICTIONS_FILE)
+        _pickle(incomplete / facts.REPORT_PICKLE, evaluation.as_report())
+        _pickle(incomplete / facts.CONFUSION_PICKLE, evaluation.confusion_matrix)
 
-    Nothing appears under its name before all of it is written.
-    """
+
+@contextmanager
+def _written_at_once(folder: Path) -> Iterator[Path]:
     incomplete = folder / INCOMPLETE_FOLDER
     _remove(incomplete)
     incomplete.mkdir(parents=True)
     try:
-        _write_model(incomplete, model, settings.image)
-        _write_facts(incomplete, settings, metrics, history)
-        _write_pickles(incomplete, settings, evaluation)
+        yield incomplete
         for whole in sorted(incomplete.iterdir()):
             _remove(folder / whole.name)
             whole.rename(folder / whole.name)
@@ -56,17 +81,9 @@ def write_artifacts(
         _remove(incomplete)
 
 
-def _write_model(folder: Path, model: keras.Model, image: Image) -> None:
-    # The optimizer's state belongs to the last epoch, the weights to the best one: it is left out.
-    model = keras.Model(model.inputs, model.outputs, name=model.name)
-    model.save(folder / facts.KERAS_FILE)
-    model.save(folder / facts.H5_FILE)
-    _export(folder / facts.SAVED_MODEL_FOLDER, model, image)
-
-
 def _export(folder: Path, model: keras.Model, image: Image) -> None:
     def from_pixels(pixels: Any) -> dict[str, Any]:
-        return {"probabilities": model(pixels, training=False)}
+        return {"probabilities": class_probabilities(model(pixels, training=False))}
 
     def from_images(image_bytes: Any) -> dict[str, Any]:
         decoded = tf.TensorSpec((image.height, image.width, image.channels), tf.uint8)
@@ -83,25 +100,8 @@ def _export(folder: Path, model: keras.Model, image: Image) -> None:
     archive.write_out(folder, verbose=False)
 
 
-def _write_facts(
-    folder: Path, settings: ContainerSettings, metrics: facts.Metrics, history: tuple[facts.Epoch, ...]
-) -> None:
-    facts.write_classes(folder / facts.CLASSES_FILE, (scores.name for scores in metrics.classes))
-    facts.write_history(folder / facts.HISTORY_FILE, history)
-    metrics.write(folder / facts.METRICS_FILE)
-    (folder / facts.CONFIG_FILE).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def _write_pickles(folder: Path, settings: ContainerSettings, evaluation: Evaluation) -> None:
-    objects = {
-        # As Keras's class_indices: position by name.
-        facts.CLASSES_PICKLE: {scores.name: position for position, scores in enumerate(evaluation.classes)},
-        facts.REPORT_PICKLE: evaluation.as_report(),
-        facts.CONFUSION_PICKLE: evaluation.confusion_matrix,
-        facts.CONFIG_PICKLE: settings.model_dump(),
-    }
-    for name, content in objects.items():
-        (folder / name).write_bytes(pickle.dumps(content, protocol=PICKLE_PROTOCOL))
+def _pickle(file: Path, content: Any) -> None:
+    file.write_bytes(pickle.dumps(content, protocol=PICKLE_PROTOCOL))
 
 
 def _remove(path: Path) -> None:

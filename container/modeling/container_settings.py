@@ -2,9 +2,12 @@
 
 import difflib
 import re
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from container.modeling.backbone_names import check_backbone
 
 # A function of the user's own, in the folder container/parts.
 FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
@@ -90,7 +93,7 @@ class Training(Section):
 class FineTuning(Section):
     """What `fine_tune` starts from, and its second phase, in which the end of the backbone learns too."""
 
-    backbone: str = Field("MobileNetV2", pattern=r"^[A-Za-z][A-Za-z0-9]*$")
+    backbone: Annotated[str, AfterValidator(partial(check_backbone, others=("pretrained",)))] = "MobileNetV2"
     """A model of keras.applications by its name, or `pretrained`: the earlier model in the channel of that name."""
     weights: str = Field("imagenet", min_length=1)
     """The backbone's first weights: `imagenet`, `none` (random), `pretrained` (the channel), or a file."""
@@ -196,3 +199,15 @@ class ContainerSettings(Section):
     augmentation: Augmentation = Augmentation()
     checkpoints: Checkpoints = Checkpoints()
     parts: Parts = Parts()
+
+    @model_validator(mode="after")
+    def _schedule_fits_the_epochs(self) -> Self:
+        phases = {"training.epochs": self.training.epochs}
+        if self.model.name == "fine_tune" and self.fine_tuning.epochs:
+            phases["fine_tuning.epochs"] = self.fine_tuning.epochs
+        for name, epochs in phases.items():
+            if self.schedule.warmup_epochs >= epochs:
+                raise ValueError(
+                    f"schedule.warmup_epochs={self.schedule.warmup_epochs:g} must be less than {name}={epochs}"
+                )
+        return self

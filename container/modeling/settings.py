@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from container.modeling.backbone_names import check_backbone
 from container.modeling.container_settings import (
     Augmentation,
     Checkpoints,
@@ -58,6 +59,7 @@ def _tag_key(key: str) -> str:
 # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
 TagValue = Annotated[str, Field(max_length=256, pattern=r"^[\w .:/=+@-]*$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w .:/=+@-]*$"), AfterValidator(_tag_key)]
+PolicyArn = Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+)?$")]
 KmsKeyArn = Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+)?$")]
 
 
@@ -68,8 +70,22 @@ _NVME_FAMILIES = frozenset(
     | {"p6-b200", "r5d", "r6id", "trn1", "trn1n", "trn2"}
 )
 
+# What a model's file ends in: a job's model.tar.gz, or what Keras saves.
+MODEL_SUFFIXES = (".tar.gz", ".keras", ".h5")
+
 # SageMaker's families with NVIDIA GPUs: p3, p4d, p5en, g4dn, g5, g6e, gr6 and so on.
 GPU_INSTANCE_TYPE = r"ml\.(p\d|g\d|gr\d).*"
+
+
+def _pretrained(source: str) -> str:
+    is_job = re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", source)
+    is_uri = re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[\w./!()'=+@:-]+", source)
+    if source and not (is_job or is_uri or (source.endswith(MODEL_SUFFIXES) and "://" not in source)):
+        raise ValueError(
+            "must be the name of a training job, an s3://bucket/key, or a file of this machine that ends in "
+            + ", ".join(MODEL_SUFFIXES)
+        )
+    return source
 
 
 class Data(Section):
@@ -87,6 +103,8 @@ class Data(Section):
     """Share of each class that the finished model is judged by."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Seed of the split: the same seed and images give the same sets."""
+    pretrained: Annotated[str, AfterValidator(_pretrained)] = ""
+    """What becomes the channel `pretrained`: an earlier training job by its name, an s3:// URI, or a model's file."""
 
     @model_validator(mode="after")
     def _fractions_make_one(self) -> Self:
@@ -112,6 +130,8 @@ class Aws(Section):
     """Whom the costs are for: the tag `Customer` of everything that the project creates; empty: no such tag."""
     tags: dict[TagKey, TagValue] = Field({}, max_length=40)
     """Further tags of everything that the project creates, beside `Project` and `Service`."""
+    permissions_boundary: PolicyArn = ""
+    """Policy that bounds whatever SageMaker's role may do, where the administrator asks for one; empty: none."""
     ask_above_usd: float = Field(50, ge=0)
     """Ask before a launch that can cost more than this many USD; where AWS tells no price, nothing is asked."""
 
@@ -136,6 +156,8 @@ class TrainingImage(Section):
     """`gpu`: TensorFlow with the CUDA libraries. `cpu`: without, for instance types that have no GPU."""
     base_image: str = Field("python:3.11-slim-bookworm", pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]*$")
     """What the image is built on: Debian or Ubuntu with Python 3.11 to 3.13."""
+    backbones: tuple[Annotated[str, AfterValidator(check_backbone)], ...] = Field((), max_length=40)
+    """Backbones whose imagenet weights are downloaded into the image, so that no job needs to; names of Keras."""
     keep_last: int = Field(10, ge=1, le=1000)
     """Images that the repository keeps; older ones are deleted."""
 
@@ -145,6 +167,8 @@ class TrainingJob(Section):
 
     instance_type: str = Field("ml.g5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
     """SageMaker instance type; see https://aws.amazon.com/sagemaker/pricing for what each costs."""
+    instance_count: int = Field(1, ge=1)
+    """Instances that the job runs on together, as far as the account's quota goes; this container trains on one."""
     volume_size_gb: int = Field(30, ge=1, le=16_384)
     """Storage for images and results, in GB."""
     max_runtime_seconds: int = Field(86_400, ge=1, le=2_419_200)
@@ -152,9 +176,11 @@ class TrainingJob(Section):
     input_mode: Literal["File", "FastFile"] = "File"
     """`File`: images are copied to the instance before training. `FastFile`: each is fetched when it is first read."""
     spot: bool = False
-    """Use spare capacity, which costs up to 90 % less; when it is taken away, training begins anew."""
+    """Use spare capacity, which costs up to 90 % less; when it is taken away, the job waits for more, and goes on."""
     max_wait_seconds: int = Field(0, ge=0, le=2_419_200)
     """With `spot`: seconds that waiting and running may take together; 0: twice `max_runtime_seconds`."""
+    save_checkpoints: bool = True
+    """Copy checkpoints to the output bucket while training, from which `--resume` and an interrupted spot job go on."""
     retry_attempts: int = Field(0, ge=0, le=30)
     """How often SageMaker starts the job again after an internal error of its own."""
     keep_alive_seconds: int = Field(0, ge=0, le=3_600)
@@ -168,7 +194,7 @@ class TrainingJob(Section):
     volume_kms_key: KmsKeyArn = ""
     """KMS key that encrypts the instance's storage; empty: a key of SageMaker's own."""
     encrypt_traffic: bool = False
-    """Encrypt what several instances send each other; slower."""
+    """Encrypt what several instances send each other; slower, and without effect on one instance."""
     environment: dict[str, Annotated[str, Field(max_length=512)]] = Field({}, max_length=100)
     """Environment variables of the container, no secrets: DescribeTrainingJob shows them."""
 
@@ -236,12 +262,43 @@ class Settings(ContainerSettings):
                 f"training_image.flavor=cpu would leave the GPUs of {job.instance_type} idle: set it to gpu, or choose "
                 "an instance type without GPUs"
             )
-        if job.network_isolation and self.model.name == "fine_tune" and self.fine_tuning.weights == "imagenet":
+        self._check_weights()
+        return self
+
+    def _check_weights(self) -> None:
+        backbone, uses_channel = self.fine_tuning.backbone, self._pretrained_settings()
+        downloads = (
+            self.model.name == "fine_tune"
+            and self.fine_tuning.weights == "imagenet"
+            and not self.model.initial_weights
+            and backbone not in ("pretrained", *self.training_image.backbones)
+        )
+        if self.training_job.network_isolation and downloads:
             raise ValueError(
                 "fine_tuning.weights=imagenet are downloaded, which training_job.network_isolation does not allow: "
-                "turn it off, or name a weights file in the image"
+                f'turn it off, or set training_image.backbones=["{backbone}"] and build the image anew'
             )
-        return self
+        if uses_channel and not self.data.pretrained:
+            raise ValueError(
+                f"{uses_channel[0]}=pretrained needs the channel of that name: set data.pretrained to an earlier "
+                "training job, an s3:// URI or a model's file"
+            )
+        # A function of the user's own may read the channel.
+        if self.data.pretrained and not uses_channel and ":" not in "".join((self.model.name, self.parts.loader)):
+            raise ValueError(
+                f"data.pretrained={self.data.pretrained} is used by nothing: set model.initial_weights, "
+                "fine_tuning.backbone or fine_tuning.weights to `pretrained`"
+            )
+
+    def _pretrained_settings(self) -> tuple[str, ...]:
+        """Return the settings that make the job read the channel `pretrained`."""
+        fine_tunes = self.model.name == "fine_tune"
+        reads = {
+            "model.initial_weights": self.model.initial_weights == "pretrained",
+            "fine_tuning.backbone": fine_tunes and self.fine_tuning.backbone == "pretrained",
+            "fine_tuning.weights": fine_tunes and self.fine_tuning.weights == "pretrained",
+        }
+        return tuple(name for name, is_read in reads.items() if is_read)
 
     def container_settings(self) -> ContainerSettings:
         """The part that the container reads."""

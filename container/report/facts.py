@@ -6,7 +6,10 @@ unpickled.
 
 import csv
 import json
+import math
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -21,6 +24,7 @@ CLASSES_FILE = "classes.json"
 METRICS_FILE = "metrics.json"
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.csv"
+PREDICTIONS_FILE = "predictions.csv"
 CLASSES_PICKLE = "classes_dict.pkl"
 REPORT_PICKLE = "classification_report.pkl"
 CONFUSION_PICKLE = "confusion_matrix.pkl"
@@ -64,10 +68,13 @@ class Epoch(Facts):
     seconds: float
     """With the validation."""
     learning_rate: float
+    """Of the step after the epoch's last one."""
     loss: float
     accuracy: float
     val_loss: float
     val_accuracy: float
+    val_f1: float
+    """Of the second class where there are two, else the mean over the classes."""
 
 
 class Metrics(Facts):
@@ -99,6 +106,8 @@ class Metrics(Facts):
     """Epochs trained."""
     stopped: bool
     """Whether a stop of the job (or its time limit) ended training."""
+    own_metrics: dict[str, float] = {}
+    """Means over the evaluation images of the metrics that `parts.evaluator` gives, by name."""
 
     def write(self, file: Path) -> None:
         """Write metrics.json."""
@@ -112,6 +121,77 @@ class Metrics(Facts):
             DataError: the file cannot be read, or is not what `write` writes.
         """
         return _read(file, TypeAdapter(cls))
+
+
+# The first columns of predictions.csv; those of the probabilities begin with PROBABILITY.
+PREDICTION_COLUMNS = ("path", "label", "prediction")
+PROBABILITY = "probability_"
+# What a further metric cannot be called.
+RESERVED_METRIC_NAMES = frozenset({*PREDICTION_COLUMNS, *Metrics.model_fields})
+# A spreadsheet runs a cell that begins so as a formula: such a text has an apostrophe before it, as one that begins
+# with an apostrophe has. A number is none of them.
+FORMULA = r"'|[=@\t\r]|[-+](?!\d+(\.\d+)?$)"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one evaluation image: a row of predictions.csv."""
+
+    path: str
+    """Inside the channel `evaluation`, with `/` between its parts."""
+    label: str
+    prediction: str
+    """The most probable class."""
+    probabilities: tuple[float, ...]
+    """Of each class, single precision, in the order of the model's outputs."""
+    metrics: tuple[float, ...] = ()
+    """Of the evaluator, for this image."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the model says of the evaluation images: predictions.csv."""
+
+    classes: tuple[str, ...]
+    """In the order of the model's outputs."""
+    metrics: tuple[str, ...]
+    """Names of the evaluator's metrics; none where there is no evaluator."""
+    rows: tuple[Prediction, ...]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of each of the evaluator's metrics over the images."""
+        columns = zip(*(row.metrics for row in self.rows), strict=True)
+        return {name: math.fsum(column) / len(column) for name, column in zip(self.metrics, columns, strict=True)}
+
+    def write(self, file: Path) -> None:
+        """Write predictions.csv: a row per image, in order."""
+        with file.open("w", newline="", encoding="utf-8") as opened:
+            writer = csv.writer(opened)
+            writer.writerow((*PREDICTION_COLUMNS, *(PROBABILITY + name for name in self.classes), *self.metrics))
+            for row in self.rows:
+                texts = (_cell(text) for text in (row.path, row.label, row.prediction))
+                # Nine digits tell all numbers of single precision apart.
+                probabilities = (f"{probability:.9g}" for probability in row.probabilities)
+                writer.writerow((*texts, *probabilities, *map(repr, row.metrics)))
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read predictions.csv.
+
+        Raises:
+            DataError: the file cannot be read, or is not what `write` writes.
+        """
+        try:
+            with file.open(newline="", encoding="utf-8") as opened:
+                header, *rows = csv.reader(opened, strict=True)
+            if tuple(header[:3]) != PREDICTION_COLUMNS:
+                raise ValueError(f"its columns do not begin with {', '.join(PREDICTION_COLUMNS)}")
+            classes = tuple(name.removeprefix(PROBABILITY) for name in header[3:] if name.startswith(PROBABILITY))
+            metrics = tuple(header[3 + len(classes) :])
+            return cls(classes, metrics, tuple(_prediction(row, classes, metrics) for row in rows))
+        except (OSError, ValueError, csv.Error) as error:
+            raise _unreadable(file, error) from None
 
 
 def write_classes(file: Path, classes: Iterable[str]) -> None:
@@ -147,6 +227,18 @@ def read_history(file: Path) -> tuple[Epoch, ...]:
             return tuple(Epoch.model_validate(row) for row in csv.DictReader(opened))
     except (OSError, ValueError) as error:
         raise _unreadable(file, error) from None
+
+
+def _prediction(cells: list[str], classes: tuple[str, ...], metrics: tuple[str, ...]) -> Prediction:
+    if len(cells) != len(PREDICTION_COLUMNS) + len(classes) + len(metrics):
+        raise ValueError(f"a row has {len(cells)} columns")
+    path, label, prediction = (re.sub("^'", "", text) for text in cells[:3])
+    numbers = [float(cell) for cell in cells[3:]]
+    return Prediction(path, label, prediction, tuple(numbers[: len(classes)]), tuple(numbers[len(classes) :]))
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if re.match(FORMULA, text) else text
 
 
 def _read(file: Path, adapter: TypeAdapter[T]) -> T:

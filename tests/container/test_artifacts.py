@@ -5,20 +5,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from container.modeling.artifacts import write_artifacts
-from container.modeling.evaluate import evaluate
+from container.modeling.artifacts import write_judgement, write_model
+from container.modeling.evaluate import evaluate, predictions
 from container.modeling.models import build_model
 from container.modeling.settings import ContainerSettings, Image, Model
 from container.report import facts
 
 SETTINGS = ContainerSettings(image=Image(height=8, width=8), model=Model(filters=(1, 1, 1, 1, 1), head=((1, 0.3),)))
 EPOCH = facts.Epoch(
-    epoch=1, phase=1, seconds=0.5, learning_rate=0.001, loss=2.5, accuracy=0.5, val_loss=1e-9, val_accuracy=1.0
+    epoch=1,
+    phase=1,
+    seconds=0.5,
+    learning_rate=0.001,
+    loss=2.5,
+    accuracy=0.5,
+    val_loss=1e-9,
+    val_accuracy=1.0,
+    val_f1=0.1,
 )
 
 
 def write(folder: Path, classes: tuple[str, ...]) -> facts.Metrics:
-    evaluation = evaluate(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]], np.float32), classes)
+    labels, probabilities = np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
+    evaluation = evaluate(labels, probabilities, classes)
     metrics = facts.Metrics(
         training_job="",
         accuracy=evaluation.accuracy,
@@ -36,7 +45,9 @@ def write(folder: Path, classes: tuple[str, ...]) -> facts.Metrics:
         epochs=1,
         stopped=False,
     )
-    write_artifacts(folder, build_model(SETTINGS, 2), SETTINGS, metrics, evaluation, (EPOCH,))
+    write_model(folder, build_model(SETTINGS, 2), SETTINGS, classes)
+    predicted = predictions(("a/1.png", "b/2.png"), labels, probabilities, classes)
+    write_judgement(folder, metrics, evaluation, (EPOCH,), predicted)
     return metrics
 
 

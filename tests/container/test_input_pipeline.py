@@ -1,5 +1,7 @@
-"""The order, the cache and the errors of the input pipeline."""
+"""The order, the memory and the errors of the input pipeline."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,75 +10,84 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from container.dataset.index import Sample
 from container.errors import DataError
-from container.modeling.input_pipeline import OutOfMemoryError, explained_errors, ordered_batches, training_batches
+from container.modeling.input_pipeline import Batches, LabeledImages, OutOfMemoryError
 from container.modeling.settings import ContainerSettings, Training
 from container.modeling.settings import Image as ImageSettings
 
-SETTINGS = ContainerSettings(
-    image=ImageSettings(height=8, width=8, channels=1), training=Training(batch_size=4, seed=3)
-)
+SETTINGS = ContainerSettings(image=ImageSettings(height=8, width=8, channels=1), training=Training(batch_size=4))
+IN_MEMORY = 10_000
 
 
 @pytest.fixture
-def samples(tmp_path: Path) -> list[Sample]:
+def images(tmp_path: Path) -> LabeledImages:
     """Ten images, each of a shade that is ten times its label; the names are no simple ones."""
-    made = []
-    for label in range(10):
-        path = tmp_path / f"image {label}\n'é'.png"
+    paths = [tmp_path / f"image {label}\n'é'.png" for label in range(10)]
+    for label, path in enumerate(paths):
         Image.new("L", (9, 7), 10 * label).save(path, "PNG")
-        made.append(Sample(path, label))
-    return made
+    names = tuple(path.name for path in paths)
+    return LabeledImages(tuple("abcdefghij"), np.arange(10, dtype=np.int32), names, tuple(map(os.fsencode, paths)))
 
 
-def labels(dataset: Any) -> list[int]:
-    return [int(label) for _, batch in dataset for label in batch]
+def labels(batches: Iterable[Any]) -> list[int]:
+    return [int(label) for _, batch, _ in batches for label in batch]
 
 
-def test_batches_have_pixels_and_labels_in_order(samples: list[Sample]) -> None:
-    for cache in (False, True):
-        dataset = ordered_batches(samples, SETTINGS, cache=cache)
-        for _ in range(2):
-            batches = list(dataset)
-            assert [tuple(pixels.shape) for pixels, _ in batches] == [(4, 8, 8, 1), (4, 8, 8, 1), (2, 8, 8, 1)]
-            assert labels(batches) == list(range(10))
-            for pixels, batch_labels in batches:
-                np.testing.assert_array_equal(pixels[:, 0, 0, 0], 10 * batch_labels)
+@pytest.mark.parametrize("cache_bytes", [0, IN_MEMORY], ids=["files", "memory"])
+def test_batches_have_the_images_at_the_positions_asked_for(images: LabeledImages, cache_bytes: int) -> None:
+    weights = np.linspace(0, 1, 10, dtype=np.float32)
+    batches = Batches(images, SETTINGS, weights, cache_bytes)
+    orders = ([7, 3, 3, 0, 9, 1], list(range(10)), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], [2], [])
+    for order in orders:
+        found = list(batches.iterate(np.array(order, np.int64)))
+        assert len(found) == batches.steps(len(order))
+        assert labels(found) == order
+        for pixels, batch_labels, batch_weights in found:
+            assert pixels.dtype == tf.uint8
+            assert pixels.shape == (len(batch_labels), 8, 8, 1)
+            np.testing.assert_array_equal(pixels[:, 0, 0, 0], 10 * batch_labels)
+            np.testing.assert_array_equal(batch_weights, weights[batch_labels])
+    assert labels(batches.iterate()) == list(range(10))
 
 
-@pytest.mark.parametrize("cache_bytes", [0, 10_000], ids=["files", "memory"])
-def test_each_pass_has_its_own_order_and_the_seed_repeats_them(samples: list[Sample], cache_bytes: int) -> None:
-    def passes(seed: int) -> list[list[int]]:
-        tf.random.set_seed(0)
-        training = SETTINGS.training.model_copy(update={"seed": seed})
-        dataset = training_batches(samples, SETTINGS.model_copy(update={"training": training}), cache_bytes)
-        return [labels(dataset) for _ in range(3)]
-
-    orders = passes(seed=3)
-    assert all(sorted(order) == list(range(10)) for order in orders)
-    assert len(set(map(tuple, orders))) == 3
-    assert passes(seed=3) == orders
-    assert passes(seed=4) != orders
+def test_what_fits_is_read_once(images: LabeledImages) -> None:
+    in_memory, from_files = Batches(images, SETTINGS, cache_bytes=IN_MEMORY), Batches(images, SETTINGS, cache_bytes=10)
+    for batches in (in_memory, from_files):
+        labels(batches.iterate(np.arange(5)))
+        labels(batches.iterate(np.arange(5, 10)))
+    for path in images.paths:
+        Path(os.fsdecode(path)).unlink()
+    assert labels(in_memory.iterate()) == list(range(10))
+    with pytest.raises(DataError, match="No such file"), from_files.explained_errors():
+        labels(from_files.iterate())
 
 
-def test_of_several_broken_images_the_first_is_named_with_the_reason(samples: list[Sample]) -> None:
-    for broken in (samples[8], samples[6]):
-        broken.path.write_bytes(b"GIF89a and no more")
-    with pytest.raises(DataError) as raised, explained_errors(samples, SETTINGS):
-        labels(ordered_batches(samples, SETTINGS))
-    assert repr(str(samples[6].path)) in str(raised.value)
+def test_pixels_that_are_in_memory_are_taken_as_they_are() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+    images = LabeledImages(("a", "b"), np.array([0, 1, 0], np.int32), ("x", "y", "z"), pixels=pixels)
+    ((found, _, _),) = list(Batches(images, SETTINGS, cache_bytes=0).iterate(np.array([2, 0])))
+    np.testing.assert_array_equal(found, pixels[[2, 0]])
+
+
+def test_of_several_broken_images_the_first_is_named_with_the_reason(images: LabeledImages) -> None:
+    for broken in (images.paths[8], images.paths[6]):
+        Path(os.fsdecode(broken)).write_bytes(b"GIF89a and no more")
+    batches = Batches(images, SETTINGS)
+    with pytest.raises(DataError) as raised, batches.explained_errors():
+        labels(batches.iterate())
+    assert repr(os.fsdecode(images.paths[6])) in str(raised.value)
     assert "GIF" in str(raised.value)
 
 
-def test_a_file_that_vanished_is_named(samples: list[Sample]) -> None:
-    samples[2].path.unlink()
-    with pytest.raises(DataError, match=r"image 2.*No such file"), explained_errors(samples, SETTINGS):
-        labels(ordered_batches(samples, SETTINGS))
+def test_a_file_that_vanished_is_named(images: LabeledImages) -> None:
+    Path(os.fsdecode(images.paths[2])).unlink()
+    batches = Batches(images, SETTINGS)
+    with pytest.raises(DataError, match=r"image 2.*No such file"), batches.explained_errors():
+        labels(batches.iterate())
 
 
-def test_exhausted_memory_names_the_setting_to_lower(samples: list[Sample]) -> None:
-    @explained_errors(samples, SETTINGS)
+def test_exhausted_memory_names_the_setting_to_lower(images: LabeledImages) -> None:
+    @Batches(images, SETTINGS).explained_errors()
     def fail() -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
@@ -84,15 +95,17 @@ def test_exhausted_memory_names_the_setting_to_lower(samples: list[Sample]) -> N
         fail()
 
 
-def test_an_error_that_is_no_image_s_stays_what_it_is(samples: list[Sample]) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match="shapes"), explained_errors(samples, SETTINGS):
+def test_an_error_that_is_no_image_s_stays_what_it_is(images: LabeledImages) -> None:
+    batches = Batches(images, SETTINGS)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="shapes"), batches.explained_errors():
         raise tf.errors.InvalidArgumentError(None, None, "shapes do not fit")
 
 
-def test_what_tensorflow_calls_its_operations_is_left_out(samples: list[Sample]) -> None:
-    samples[4].path.write_bytes(b"BM" + bytes(100))
-    with pytest.raises(DataError) as raised, explained_errors(samples, SETTINGS):
-        labels(ordered_batches(samples, SETTINGS))
+def test_what_tensorflow_calls_its_operations_is_left_out(images: LabeledImages) -> None:
+    Path(os.fsdecode(images.paths[4])).write_bytes(b"BM" + bytes(100))
+    batches = Batches(images, SETTINGS)
+    with pytest.raises(DataError) as raised, batches.explained_errors():
+        labels(batches.iterate())
     assert str(raised.value).endswith(
         "cannot be decoded ([a BMP must have 8, 24 or 32 bits and no compression]): replace or remove it"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AfterValidator, BaseModel, JsonValue
+from pydantic import AfterValidator, BaseModel, JsonValue, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from container.errors import SettingsError
@@ -68,7 +68,7 @@ def of_type(annotation: Any, rules: Iterable[Any] = ()) -> st.SearchStrategy[Any
     if origin is dict:
         return st.dictionaries(WORD.filter(lambda key: not key.startswith("aws:")), of_type(arguments[1]), max_size=5)
     if annotation is int:
-        return st.integers(limits["ge"], limits["le"])
+        return st.integers(limits["ge"], limits.get("le", 10**6))
     if annotation is float:
         lowest, highest = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
         return st.floats(lowest, highest, exclude_min="gt" in limits, exclude_max="lt" in limits)
@@ -80,14 +80,26 @@ def of_type(annotation: Any, rules: Iterable[Any] = ()) -> st.SearchStrategy[Any
             lambda text: len(text) <= 256 and not text.endswith("\n")
         )
     if any(isinstance(rule, AfterValidator) for rule in rules):
-        return st.just("package.module:function")
+        return st.sampled_from([text for text in ("package.module:function", "VGG16") if accepted(text, rules)])
     return WORD if "max_length" in limits else TEXT
+
+
+def accepted(text: str, rules: Iterable[Any]) -> bool:
+    """Whether a text keeps the rules of a setting."""
+    try:
+        TypeAdapter(typing.Annotated[str, *rules]).validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def settings_of(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     """Any settings of a group, nested groups included."""
     nested = {name: settings_of(section) for name, section in overrides.sections(model)}
     plain = {name: values(field) for name, field in model.model_fields.items() if name not in nested}
+    if "warmup_epochs" in plain:
+        # It must be shorter than the training, which is a setting of another group.
+        plain["warmup_epochs"] = st.floats(0, 0.9)
     return st.builds(model, **plain, **nested)
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from container.errors import DataError
-from container.modeling.job import Job, JobError, OptMl
+from container.modeling.job import JobError, OptMl
 from container.modeling.settings import ContainerSettings
-from container.modeling.train import TrainingFailedError, reported_failure, train_and_evaluate
+from container.modeling.train import TrainingFailedError, reported_failure, run_job
 from container.report import facts
 from tests.container.jobs import CLASSES, TINY, TRAIN, failure_reason, lay_out, run, start
 
@@ -44,6 +44,7 @@ def test_a_finished_job_leaves_the_files_of_the_model_archive(finished: tuple[Op
         "metrics.json",
         "model.h5",
         "model.keras",
+        "predictions.csv",
     ]
     saved_model = {path.name for path in (opt_ml.model_dir / "checkpoint").iterdir()}
     assert saved_model >= {"saved_model.pb", "variables", "assets"}
@@ -55,7 +56,8 @@ def test_the_log_has_one_readable_line_per_epoch(finished: tuple[OptMl, str]) ->
     number = r"\d+\.\d{4}"
     lines = re.findall(
         rf"^epoch=(\d+) epochs=6 seconds=\d+\.\d\d loss={number} accuracy={number} "
-        rf"val_loss={number} val_accuracy=({number}) best_val_accuracy=({number})$",
+        rf"val_loss={number} val_accuracy=({number}) val_f1={number} "
+        rf"best_val_loss={number} best_val_accuracy=({number}) best_val_f1={number}$",
         log,
         re.MULTILINE,
     )
@@ -189,12 +191,10 @@ def test_a_full_disk_names_the_setting_to_raise(tmp_path: Path) -> None:
 
 def failed(opt_ml: OptMl) -> str:
     """Return why training fails in this process."""
-    from container.modeling.overrides import override
 
-    job = Job.read(opt_ml)
     with pytest.raises((DataError, JobError)) as raised:
-        train_and_evaluate(override(ContainerSettings(), job.hyperparameters), job)
-    assert not opt_ml.model_dir.exists()
+        run_job(opt_ml)
+    assert not (opt_ml.model_dir / facts.METRICS_FILE).exists()
     return str(raised.value)
 
 

@@ -1,0 +1,60 @@
+"""Finds the images of a training job's channels, and checks that they can be trained on. Nothing is decoded here."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+
+from container.dataset.index import ImageFolder, index_images
+from container.errors import DataError
+from container.modeling.job import Job, JobError
+
+logger = logging.getLogger(__name__)
+
+TRAINING, VALIDATION, EVALUATION = "training", "validation", "evaluation"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The images of the three channels, in class folders."""
+
+    training: ImageFolder
+    validation: ImageFolder
+    evaluation: ImageFolder
+
+
+def index_channels(job: Job) -> Folders:
+    """Return the images of a job's channels.
+
+    Raises:
+        JobError: the job has several instances.
+        DataError: a channel is missing or empty, or holds other classes than it should.
+    """
+    if len(job.hosts) > 1:
+        raise JobError(f"the job has {len(job.hosts)} instances, but trains on one: set InstanceCount to 1")
+    training = index_images(job.channel(TRAINING))
+    check_classes(training.classes, Counter(sample.label for sample in training.samples))
+    others = [index_images(job.channel(name), training.classes) for name in (VALIDATION, EVALUATION)]
+    folders = Folders(training, *others)
+    for name in (TRAINING, VALIDATION, EVALUATION):
+        for bad in getattr(folders, name).left_out.bad_files:
+            logger.warning("the %s image %r is left out: %s", name, bad.path, bad.reason)
+    return folders
+
+
+def check_classes(classes: tuple[str, ...], images: Counter[int]) -> None:
+    """See that there is something to tell apart.
+
+    Args:
+        classes: of the training images.
+        images: how many there are of each, by its position.
+
+    Raises:
+        DataError: there is one class only, or one without images.
+    """
+    if len(classes) < 2:
+        raise DataError(f"the channel 'training' has one class, {classes[0]!r}: add a folder for another one")
+    for label, name in enumerate(classes):
+        if not images[label]:
+            raise DataError(
+                f"the channel 'training' has no image of the class {name!r}: add some, or remove its folder"
+            )
