@@ -119,10 +119,24 @@ def find_image(request: TrainingRequest, images: ImageSource, executor: Executor
     return image
 
 
+def check_checkpoints(request: TrainingRequest, executor: Executor) -> None:
+    """
+    Raises:
+        ValidationError: the executor cannot give the program the directory that it asks for.
+    """
+    if request.checkpoints and not executor.has_own_root:
+        require(
+            request.checkpoints.is_below_opt_ml,
+            f"LocalPath '{request.checkpoints.local_path}' of CheckpointConfig must lie below /opt/ml: without a "
+            "container engine local_aws runs images as processes, which share this machine's other directories",
+        )
+
+
 def check_buckets(request: TrainingRequest, storage: Storage) -> None:
     """
     Raises:
-        ValidationError: the output bucket does not exist, or a channel has no object (or no bucket).
+        ValidationError: the bucket of the output or of the checkpoints does not exist, or a channel has no object (or
+            no bucket).
     """
     for channel in request.channels:
         require(
@@ -132,12 +146,15 @@ def check_buckets(request: TrainingRequest, storage: Storage) -> None:
             f'that objects exist under that S3 prefix, and that the role "{request.role_arn}" has '
             f'"s3:ListBucket" permissions on bucket "{channel.uri.bucket}".',
         )
-    require(
-        storage.has_bucket(request.output_path.bucket),
-        f'Could not find S3 bucket "{request.output_path.bucket}" given in S3OutputPath '
-        f'"{request.output_path}". '
-        f"Please ensure that the bucket exists in the selected region ({storage.region}).",
-    )
+    written = {"S3OutputPath": request.output_path}
+    if request.checkpoints:
+        written["CheckpointConfig"] = request.checkpoints.uri
+    for field, uri in written.items():
+        require(
+            storage.has_bucket(uri.bucket),
+            f'Could not find S3 bucket "{uri.bucket}" given in {field} "{uri}". '
+            f"Please ensure that the bucket exists in the selected region ({storage.region}).",
+        )
 
 
 def _without_nulls(members: dict[str, Any]) -> dict[str, Any]:

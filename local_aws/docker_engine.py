@@ -20,8 +20,9 @@ from requests.exceptions import RequestException
 
 LABEL_HOME, LABEL_SERVER, LABEL_JOB = "local-aws.home", "local-aws.server", "local-aws.job"
 
-# The directory of this machine that the container has as /opt/ml, and whose (`user:group`) it is to be afterwards.
-LABEL_OPT_ML, LABEL_OWNER = "local-aws.opt-ml", "local-aws.owner"
+# The directory of this machine whose parts the container has as its own, and whose (`user:group`) they are to be
+# afterwards.
+LABEL_DIRECTORY, LABEL_OWNER = "local-aws.directory", "local-aws.owner"
 
 OPT_ML = "/opt/ml"
 
@@ -100,31 +101,31 @@ def without_log() -> LogConfig:
 
 
 def _give_back(engine: Engine, image: str, labels: Mapping[str, str]) -> Sequence[str]:
-    """Makes all files of a container's /opt/ml those of their owner to be.
+    """Makes all files of a container's host those of their owner to be.
 
     Programs in containers are root. Where this process is not, it could neither read nor remove what they wrote,
     so that a container of the same image has to change the owner.
     """
-    owner, opt_ml = labels.get(LABEL_OWNER, ""), Path(labels.get(LABEL_OPT_ML, "/nonexistent"))
+    owner, directory = labels.get(LABEL_OWNER, ""), Path(labels.get(LABEL_DIRECTORY, "/nonexistent"))
     user = int(owner.partition(":")[0] or 0)
-    if user == 0 or not _has_others_files(opt_ml, user):
+    if user == 0 or not _has_others_files(directory, user):
         return ()
     complaint = ""
     try:
-        complaint = _run_as_root(engine, image, ["chown", "-R", "-h", owner, OPT_ML], opt_ml, labels)
+        complaint = _run_as_root(engine, image, ["chown", "-R", "-h", owner, OPT_ML], directory, labels)
     except ENGINE_ERRORS as error:
         complaint = explanation(error)
-    if not _has_others_files(opt_ml, user):
+    if not _has_others_files(directory, user):
         return ()
     return (
         f"the program wrote files as another user, and `chown` in a container of its image cannot change that "
-        f"({complaint}): remove what is left in {opt_ml} yourself",
+        f"({complaint}): remove what is left in {directory} yourself",
     )
 
 
-def _run_as_root(engine: Engine, image: str, command: Sequence[str], opt_ml: Path, labels: Mapping[str, str]) -> str:
+def _run_as_root(engine: Engine, image: str, command: Sequence[str], directory: Path, labels: Mapping[str, str]) -> str:
     config = engine.create_host_config(
-        mounts=[Mount(OPT_ML, str(opt_ml), type="bind")],
+        mounts=[Mount(OPT_ML, str(directory), type="bind")],
         network_mode="none",
         # Otherwise root is no more than any user where the engine maps containers' users to others.
         userns_mode="host",

@@ -44,6 +44,7 @@ class DockerExecutor:
 
     name = "docker"
     most_hosts = 8
+    has_own_root = True
     reaches_server = False
     cannot_honor: Mapping[str, str] = {}
 
@@ -125,7 +126,7 @@ class DockerExecutor:
             hostname=host.name,
             host_config=host_config,
             networking_config=engine.create_networking_config(endpoints),
-            labels={**self._labels_of(job), docker_engine.LABEL_OPT_ML: str(host.opt_ml)},
+            labels={**self._labels_of(job), docker_engine.LABEL_DIRECTORY: str(host.directory)},
             use_config_proxy=False,
         )
         return str(container["Id"])
@@ -218,4 +219,5 @@ class _Containers:
 def _mounts(program: Program, host: Host) -> list[Mount]:
     read_only = [Path("input", "data", channel) for channel in program.read_only_channels]
     inner = [Mount(f"{OPT_ML}/{path}", str(host.opt_ml / path), type="bind", read_only=True) for path in read_only]
-    return [Mount(OPT_ML, str(host.opt_ml), type="bind"), *inner]
+    outer = [Mount(str(path), str(host.path(path)), type="bind") for path in program.outer_directories]
+    return [Mount(OPT_ML, str(host.opt_ml), type="bind"), *inner, *outer]

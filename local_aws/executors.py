@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from local_aws import supervisor
@@ -43,6 +43,8 @@ class Program:
         environment: the job's variables and the request's.
         network_isolation: whether the program may reach nothing over a network but the job's other hosts.
         read_only_channels: names of the channels that the program must not write to.
+        outer_directories: directories outside /opt/ml that the program has from its host's directory too; none where
+            it `has_own_root` not.
     """
 
     image: Image
@@ -51,6 +53,7 @@ class Program:
     environment: Mapping[str, str]
     network_isolation: bool = False
     read_only_channels: tuple[str, ...] = ()
+    outer_directories: tuple[PurePosixPath, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Host:
 
     Attributes:
         name: `algo-1` and so on; the others reach it by this name where the executor can do that.
-        directory: its own; `opt/ml` in it is the program's /opt/ml, the rest of it is the executor's.
+        directory: its own; `opt/ml` in it is the program's /opt/ml, and so with the program's outer directories. The
+            rest of it is the executor's.
     """
 
     name: str
@@ -68,6 +72,10 @@ class Host:
     @property
     def opt_ml(self) -> Path:
         return self.directory / "opt" / "ml"
+
+    def path(self, inside: PurePosixPath) -> Path:
+        """Where on this machine something lies whose path the program knows."""
+        return self.directory / inside.relative_to("/")
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,10 @@ class Executor(Protocol):
         """How many hosts one job can have."""
 
     @property
+    def has_own_root(self) -> bool:
+        """Whether a program has a file system of its own, in which any path can be given to it."""
+
+    @property
     def reaches_server(self) -> bool:
         """Whether a program that is not isolated can be a client of this machine's AWS."""
 
@@ -152,6 +164,7 @@ class ProcessExecutor:
 
     name = "process"
     most_hosts = 1
+    has_own_root = False
     reaches_server = True
     cannot_honor: Mapping[str, str] = {
         "EnableNetworkIsolation": "a process keeps its network; it only gets no AWS endpoint",

@@ -3,8 +3,7 @@
 moto's internals move: with another version, read each entry here against its source before anything else.
 
 - SageMaker's response class, replaced in `moto.sagemaker.urls`: moto's training jobs are born Completed, drop
-  fields of the request, and cannot be stopped or deleted; ours run. An operation that moto lacks gets an AWS
-  error instead of an HTML page with status 500, which clients would retry.
+  fields of the request, and cannot be stopped or deleted; ours run.
 - ECR's PutImage, replaced in `moto.ecr.urls`: takes the snapshot of a directory image, gives an image the
   digest of its manifest (moto makes one up from the layers' digests, or a random one), and answers for a
   missing repository and bad JSON (moto: status 500).
@@ -26,7 +25,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from moto.core.responses import TYPE_RESPONSE, ActionResult, EmptyResult
+from moto.core.responses import ActionResult, EmptyResult
 from moto.ecr import models as ecr_models
 from moto.ecr import urls as ecr_urls
 from moto.ecr.exceptions import ImageAlreadyExistsException, InvalidParameterException, RepositoryNotFoundException
@@ -37,7 +36,6 @@ from moto.logs.responses import LogsResponse
 from moto.moto_server import werkzeug_app
 from moto.s3.models import FakeBucket, S3Backend
 from moto.sagemaker import urls as sagemaker_urls
-from moto.sagemaker.exceptions import SagemakerClientError
 from moto.sagemaker.responses import SageMakerResponse
 
 from local_aws.images import ImageError, ImageSnapshots, manifest_digest
@@ -99,16 +97,6 @@ class _TrainingResponse(SageMakerResponse):
             self.params: dict[str, Any] = {}
         else:
             super().parse_parameters(request)
-
-    def call_action(self) -> TYPE_RESPONSE:
-        try:
-            return super().call_action()
-        except NotImplementedError:
-            unknown = SagemakerClientError(
-                "UnknownOperationException", f"local_aws has no SageMaker operation {self._get_action()}"
-            )
-            status, headers, body = self.serialized(ActionResult(unknown))
-            return status, {**headers, "status": str(status)}, body
 
 
 class _FilterLogEventsResponse(LogsResponse):
@@ -174,7 +162,7 @@ class _RegistryResponse(_EcrResponse):
         entry = {
             "authorizationToken": token,
             "expiresAt": expires,
-            "proxyEndpoint": f"http://{self.repositories.address}",
+            "proxyEndpoint": f"http://{self.repositories.registry_uri(self.current_account, self.region)}",
         }
         return ActionResult({"authorizationData": [entry]})
 

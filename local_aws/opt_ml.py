@@ -39,17 +39,12 @@ class OptMl:
     def failure(self) -> Path:
         return self.base / "output" / "failure"
 
-    @property
-    def checkpoints(self) -> Path:
-        return self.base / "checkpoints"
-
     def channel(self, name: str) -> Path:
         return self.base / "input" / "data" / name
 
-    def create(self, *, checkpoints: bool) -> None:
-        """Makes the empty directories; that for checkpoints only where the job asks for it."""
-        directories = [self.config, self.base / "input" / "data", self.model, self.output_data]
-        for directory in [*directories, self.checkpoints] if checkpoints else directories:
+    def create(self) -> None:
+        """Makes the empty directories that each job has."""
+        for directory in (self.config, self.base / "input" / "data", self.model, self.output_data):
             directory.mkdir(parents=True)
 
     def write_config(self, name: str, content: Mapping[str, object]) -> None:

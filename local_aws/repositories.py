@@ -77,7 +77,11 @@ class Repositories:
 
     def uri(self, name: RepositoryName) -> str:
         """What a client puts before the tag: ECR's repositoryUri."""
-        return f"{self.address}/{name.path}"
+        return f"{self.registry_uri(name.account_id, name.region)}/{name.name}"
+
+    def registry_uri(self, account_id: str, region: str) -> str:
+        """What the URIs of an account's repositories in a region begin with."""
+        return f"{self.address}/{account_id}/{region}"
 
     def reference(self, uri: str) -> ImageReference | None:
         """See `ImageSource`: `localhost:PORT/ACCOUNT/REGION/NAME`, or as ECR itself calls it."""

@@ -15,17 +15,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler
 from werkzeug.serving import make_server
 
 from local_aws import lifecycle, moto_patches
 from local_aws.executors import Executor, ProcessExecutor
 from local_aws.guards import guarded
 from local_aws.images import ImageSnapshots
+from local_aws.own_api import OwnApi
 from local_aws.registry_api import RegistryApi
 from local_aws.repositories import Repositories
 from local_aws.settings import CREDENTIALS, Settings, SettingsError
 from local_aws.training_service import TrainingService
+from local_aws.unknown_operations import create_app
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -134,8 +136,10 @@ def _choose(
 
 def _assemble(training: TrainingService, images: ImageSnapshots | Repositories) -> WSGIApplication:
     moto_patches.install(training, images)
-    application = DomainDispatcherApplication(create_backend_app)
-    return guarded(RegistryApi(images).before(application) if isinstance(images, Repositories) else application)
+    application: WSGIApplication = DomainDispatcherApplication(create_app)
+    if isinstance(images, Repositories):
+        application = RegistryApi(images).before(application)
+    return guarded(OwnApi(training).before(application))
 
 
 def _not_ready(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -48,6 +48,14 @@ class Storage:
         """
         self._backend.put_object(target.bucket, target.key, content)
 
+    def delete(self, target: S3Uri) -> None:
+        """Deletes an object; there may be none.
+
+        Raises:
+            MissingBucket: the bucket is gone.
+        """
+        self._backend.delete_object(target.bucket, target.key)
+
     @property
     def _backend(self) -> S3Backend:
         return s3_backends[self.account_id][get_partition(self.region)]

@@ -18,8 +18,32 @@ from local_aws.training_requests import TrainingRequest
 
 IN_PROGRESS, COMPLETED, FAILED, STOPPING, STOPPED = "InProgress", "Completed", "Failed", "Stopping", "Stopped"
 
+_STARTING = "Preparing the instances for training"
+_INTERRUPTED = "Training job interrupted: the managed spot training instances were taken away"
+
 # FailureReason's greatest length in the service model.
 LONGEST_FAILURE_REASON = 1024
+
+# What spot capacity costs, as a share of what the same time costs on demand: on AWS it changes by the hour, here it
+# stands for any.
+_SPOT_PRICE = 0.5
+
+
+class NotInterruptibleError(Exception):
+    """A job cannot be interrupted now; the message says why."""
+
+
+@dataclass(frozen=True)
+class StopReason:
+    """Why a job is stopped: the secondary status that it ends with, and that one's message."""
+
+    secondary_status: str
+    message: str
+
+
+REQUESTED = StopReason("Stopped", "Training job stopped")
+MAX_RUNTIME = StopReason("MaxRuntimeExceeded", "Training job runtime exceeded MaxRuntimeInSeconds provided")
+MAX_WAIT_TIME = StopReason("MaxWaitTimeExceeded", "Training job wait time exceeded MaxWaitTimeInSeconds provided")
 
 
 @dataclass(frozen=True)
@@ -34,7 +58,13 @@ class Transition:
 
 @dataclass(frozen=True)
 class JobState:
-    """What changes about a job; the attributes are DescribeTrainingJob's."""
+    """What changes about a job; the attributes are DescribeTrainingJob's, but for the last ones.
+
+    Attributes:
+        attempt_start_time: when the job got the instances that it has now; None while it has none.
+        earlier_seconds: how long it had those that were taken away.
+        stop_reason: why it is being stopped.
+    """
 
     status: str
     secondary_status: str
@@ -44,6 +74,14 @@ class JobState:
     training_end_time: datetime | None = None
     failure_reason: str | None = None
     final_metrics: tuple[MetricData, ...] = ()
+    attempt_start_time: datetime | None = None
+    earlier_seconds: float = 0.0
+    stop_reason: StopReason | None = None
+
+    def seconds_until(self, now: datetime) -> float:
+        """How long the job had instances until then."""
+        current = (now - self.attempt_start_time).total_seconds() if self.attempt_start_time else 0.0
+        return self.earlier_seconds + current
 
     def moved(self, secondary_status: str, message: str, now: datetime, **changes: Any) -> JobState:
         """The state after a transition to a secondary status, with other attributes changed along with it."""
@@ -73,9 +111,8 @@ class TrainingJob:
         self.creation_time = now
         self.tags: list[dict[str, str]] = list(request.document.get("Tags", ()))
         self._lock = threading.Lock()
-        self._stop_requested = threading.Event()
-        first = Transition("Starting", now, None, "Preparing the instances for training")
-        self._state = JobState(IN_PROGRESS, "Starting", now, (first,))
+        self._interruption_requested = threading.Event()
+        self._state = JobState(IN_PROGRESS, "Starting", now, (Transition("Starting", now, None, _STARTING),))
 
     @property
     def state(self) -> JobState:
@@ -83,41 +120,78 @@ class TrainingJob:
         return self._state
 
     @property
-    def stop_requested(self) -> bool:
-        """Whether StopTrainingJob was called."""
-        return self._stop_requested.is_set()
+    def is_stopping(self) -> bool:
+        """Whether the job is to end before it is done."""
+        return self._state.stop_reason is not None
+
+    @property
+    def interruption_requested(self) -> bool:
+        """Whether the capacity of this spot job is to be taken away."""
+        return self._interruption_requested.is_set()
 
     def advance(self, secondary_status: str, message: str) -> None:
         """Moves on to the next phase. A job that is being stopped stays so while it uploads what it has."""
         now = datetime.now(UTC)
         with self._lock:
             state = self._state
-            if state.training_start_time is None:
-                state = replace(state, training_start_time=now)
+            if state.attempt_start_time is None:
+                first = state.training_start_time or now
+                state = replace(state, training_start_time=first, attempt_start_time=now)
             if state.status == IN_PROGRESS or secondary_status == "Uploading":
                 state = state.moved(secondary_status, message, now)
             self._state = state
 
-    def begin_stopping(self, *, requested: bool) -> str | None:
+    def begin_stopping(self, reason: StopReason) -> str | None:
         """Marks the job as Stopping; returns the status that it has where it is no longer in progress."""
         with self._lock:
             if self._state.status != IN_PROGRESS:
                 return self._state.status
-            self._state = self._state.moved("Stopping", "Stopping the training job", datetime.now(UTC), status=STOPPING)
-        if requested:
-            self._stop_requested.set()
+            self._state = self._state.moved(
+                "Stopping", "Stopping the training job", datetime.now(UTC), status=STOPPING, stop_reason=reason
+            )
         return None
+
+    def interrupt(self) -> None:
+        """Asks for an interruption: what carries the job ends its program, and begins anew.
+
+        Raises:
+            NotInterruptibleError: it is no spot job, or not Training.
+        """
+        name = self.request.name
+        with self._lock:
+            status = self._state.secondary_status
+            if not self.request.is_spot:
+                raise NotInterruptibleError(
+                    f"{name} is no spot job (EnableManagedSpotTraining), and nothing but spot capacity is taken away"
+                )
+            if status != "Training":
+                raise NotInterruptibleError(f"{name} is {status}: only a job that is Training can be interrupted")
+            if self._interruption_requested.is_set():
+                raise NotInterruptibleError(f"{name} is being interrupted already")
+            self._interruption_requested.set()
+
+    def begin_next_attempt(self) -> bool:
+        """Moves on from Training, interrupted, to Starting; returns False where the job is being stopped instead."""
+        now = datetime.now(UTC)
+        with self._lock:
+            self._interruption_requested.clear()
+            if self._state.status != IN_PROGRESS:
+                return False
+            seconds = self._state.seconds_until(now)
+            interrupted = self._state.moved("Interrupted", _INTERRUPTED, now)
+            self._state = interrupted.moved(
+                "Starting", _STARTING, now, attempt_start_time=None, earlier_seconds=seconds
+            )
+        return True
 
     def end(self, metrics: tuple[MetricData, ...]) -> None:
         """Ends a job that did not fail: as Completed, or as Stopped where it was being stopped."""
         with self._lock:
             if self._state.status == IN_PROGRESS:
                 self._finish(COMPLETED, "Completed", "Training job completed", final_metrics=metrics)
-            elif self.stop_requested:
-                self._finish(STOPPED, "Stopped", "Training job stopped", final_metrics=metrics)
             else:
-                message = "Training job runtime exceeded MaxRuntimeInSeconds provided"
-                self._finish(STOPPED, "MaxRuntimeExceeded", message, final_metrics=metrics)
+                reason = self._state.stop_reason or REQUESTED
+                self._finish(STOPPED, reason.secondary_status, reason.message, final_metrics=metrics)
 
     def fail(self, reason: str, metrics: tuple[MetricData, ...] = ()) -> None:
         """Ends the job as Failed, with a reason for a person."""
@@ -151,9 +225,10 @@ class TrainingJob:
             "FailureReason": state.failure_reason,
         }
         if state.training_start_time and state.training_end_time:
-            # SageMaker bills whole seconds.
-            seconds = math.ceil((state.training_end_time - state.training_start_time).total_seconds())
-            answer |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+            # SageMaker counts whole seconds, and takes what spot capacity saves off the billable ones.
+            seconds = math.ceil(state.seconds_until(state.training_end_time))
+            billable = math.ceil(seconds * _SPOT_PRICE) if self.request.is_spot else seconds
+            answer |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
         if state.final_metrics:
             answer["FinalMetricDataList"] = [_metric(data) for data in state.final_metrics]
         return {name: value for name, value in answer.items() if value is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from moto.sagemaker.exceptions import ValidationError
@@ -14,6 +15,8 @@ from local_aws.executors import Executor
 from local_aws.metrics import MetricDefinition
 
 _DEFAULT_MAX_RUNTIME_SECONDS = 86_400
+
+_OPT_ML = PurePosixPath("/opt/ml")
 
 # A request's fields that have their effect here, a whole top-level field or `Parent.Child`.
 _HONORED = frozenset(
@@ -37,14 +40,14 @@ _HONORED = frozenset(
         "Environment",
         # There is no InternalServerError to retry after, and no network between hosts to encrypt.
         "RetryStrategy",
+        "EnableManagedSpotTraining",
+        "CheckpointConfig",
         "EnableInterContainerTrafficEncryption",
     }
 )
 
 _INSTEAD = {
     "VpcConfig": "the program runs in this machine's own network",
-    "EnableManagedSpotTraining": "the job is not interrupted",
-    "CheckpointConfig": "/opt/ml/checkpoints is an empty directory, and what is written there is not kept",
     "OutputDataConfig.KmsKeyId": "nothing is encrypted",
     "OutputDataConfig.CompressionType": "artifacts are packed into model.tar.gz and output.tar.gz",
     "ResourceConfig.VolumeKmsKeyId": "nothing is encrypted",
@@ -78,6 +81,18 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """Where checkpoints are: the folder in S3, and the directory as the program knows it."""
+
+    uri: S3Uri
+    local_path: PurePosixPath
+
+    @property
+    def is_below_opt_ml(self) -> bool:
+        return self.local_path.is_relative_to(_OPT_ML)
+
+
+@dataclass(frozen=True)
 class TrainingRequest:
     """What the engine needs to know of a request, and `document`, the request as it came."""
 
@@ -95,8 +110,11 @@ class TrainingRequest:
     instance_type: str
     instance_count: int
     max_runtime_seconds: int
+    is_spot: bool
+    max_wait_seconds: int | None
+    """Of a spot job."""
     network_isolation: bool
-    checkpoints: bool
+    checkpoints: CheckpointConfig | None
 
     @property
     def output(self) -> S3Uri:
@@ -140,8 +158,10 @@ def parse(document: Mapping[str, Any]) -> TrainingRequest:
         instance_type=resources["InstanceType"],
         instance_count=count,
         max_runtime_seconds=max_runtime,
+        is_spot=document.get("EnableManagedSpotTraining", False),
+        max_wait_seconds=stopping.get("MaxWaitTimeInSeconds"),
         network_isolation=document.get("EnableNetworkIsolation", False),
-        checkpoints="CheckpointConfig" in document,
+        checkpoints=_checkpoints(document["CheckpointConfig"]) if "CheckpointConfig" in document else None,
     )
 
 
@@ -221,6 +241,19 @@ def _channel(entry: dict[str, Any], default_mode: str) -> Channel:
         content_type=entry.get("ContentType"),
         record_wrapper=entry.get("RecordWrapperType", "None"),
     )
+
+
+def _checkpoints(entry: dict[str, str]) -> CheckpointConfig:
+    path = PurePosixPath(entry.get("LocalPath") or _OPT_ML / "checkpoints")
+    require(
+        path.is_absolute() and ".." not in path.parts and path not in (_OPT_ML, *_OPT_ML.parents),
+        f"LocalPath {str(path)!r} of CheckpointConfig must be an absolute path that neither is nor holds {_OPT_ML}",
+    )
+    require(
+        not path.is_relative_to(_OPT_ML / "input"),
+        f"LocalPath {str(path)!r} of CheckpointConfig must not lie in {_OPT_ML / 'input'}, which holds the job's input",
+    )
+    return CheckpointConfig(_s3_uri(entry["S3Uri"]), path)
 
 
 def _metric_definition(entry: dict[str, str]) -> MetricDefinition:

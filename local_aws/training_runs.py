@@ -8,24 +8,26 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from moto.core.exceptions import ServiceException
 
 from local_aws import training_requests
 from local_aws.artifacts import Artifact
-from local_aws.channels import ChannelError, files_of_manifest, files_of_prefix, share_of_host
+from local_aws.channels import ChannelError
+from local_aws.checkpoints import HostCheckpoints, kept_in_s3
 from local_aws.executors import Ending, Execution, Executor, ExecutorError, Host, Output, Program
 from local_aws.images import Image
+from local_aws.inputs import DownloadError, Inputs
 from local_aws.job_logs import LogStream
 from local_aws.lifecycle import remove_tree
 from local_aws.metrics import FinalMetrics
-from local_aws.opt_ml import OptMl, make_read_only, resource_config
+from local_aws.opt_ml import OptMl
 from local_aws.settings import CREDENTIALS
 from local_aws.storage import Storage
+from local_aws.time_limits import TimeLimits
 from local_aws.training_jobs import LONGEST_FAILURE_REASON, TrainingJob
-from local_aws.training_requests import Channel
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
@@ -65,7 +67,7 @@ class Surroundings:
 
 
 class TrainingRun:
-    """One job's way through Downloading, Training and Uploading to its end."""
+    """One job's way through Downloading, Training and Uploading to its end, more than once where it is interrupted."""
 
     def __init__(self, job: TrainingJob, image: Image, storage: Storage, surroundings: Surroundings) -> None:
         self._job = job
@@ -74,6 +76,9 @@ class TrainingRun:
         self._storage = storage
         self._surroundings = surroundings
         self._metrics = FinalMetrics(job.request.metric_definitions)
+        self._time = TimeLimits(job.request)
+        # Of the log streams' names.
+        self._epoch = 0
 
     def run(self) -> None:
         """Ends the job in one of its final states, whatever happens, and leaves nothing on the disk.
@@ -81,10 +86,10 @@ class TrainingRun:
         To be called once, in a thread of its own.
         """
         try:
-            with self._job_directory() as directory:
-                self._download_train_upload(directory)
+            while self._attempt():
+                pass
             self._job.end(self._metrics.data())
-        except JobFailedError as error:
+        except (JobFailedError, DownloadError) as error:
             self._job.fail(str(error), self._metrics.data())
         except Exception as error:
             _log.exception("training job %s", self._request.name)
@@ -92,17 +97,29 @@ class TrainingRun:
         state = self._job.state
         _log.info("training job %s: %s %s", self._request.name, state.secondary_status, state.failure_reason or "")
 
-    def _download_train_upload(self, directory: Path) -> None:
-        hosts = self._hosts(directory)
-        self._job.advance("Downloading", "Downloading input data")
-        for number in range(len(hosts)):
-            self._download(hosts, number)
-        if self._job.stop_requested:
-            return
-        self._job.advance("Training", "Training image download completed. Training in progress.")
-        self._train(hosts)
-        self._job.advance("Uploading", "Uploading generated training model")
-        self._upload(hosts, directory)
+    def _attempt(self) -> bool:
+        """Carries the job as far as its instances last; returns whether they were taken away."""
+        with self._job_directory() as directory:
+            hosts = self._hosts(directory)
+            checkpoints = self._checkpoints(hosts)
+            self._job.advance("Downloading", "Downloading input data")
+            self._download(hosts, checkpoints)
+            if self._is_stopping():
+                return False
+            self._job.advance("Training", "Training image download completed. Training in progress.")
+            is_interrupted = self._train(hosts, checkpoints)
+            if is_interrupted and self._job.begin_next_attempt():
+                return True
+            self._job.advance("Uploading", "Uploading generated training model")
+            self._upload(hosts, directory)
+            return False
+
+    def _is_stopping(self) -> bool:
+        """Whether the job is to end before it is done; notes it where its time has run out."""
+        reason = self._time.exceeded()
+        if reason and not self._job.is_stopping:
+            self._job.begin_stopping(reason)
+        return self._job.is_stopping
 
     @contextmanager
     def _job_directory(self) -> Iterator[Path]:
@@ -119,56 +136,30 @@ class TrainingRun:
         hosts = []
         for number in range(1, count + 1):
             host = Host(f"algo-{number}", directory / str(number))
-            OptMl(host.opt_ml).create(checkpoints=self._request.checkpoints)
+            OptMl(host.opt_ml).create()
             hosts.append(host)
         return hosts
 
-    def _download(self, hosts: Sequence[Host], number: int) -> None:
-        opt_ml = OptMl(hosts[number].opt_ml)
-        channels = self._request.channels
-        opt_ml.write_config("hyperparameters", self._request.hyperparameters)
-        opt_ml.write_config(
-            "resourceconfig",
-            resource_config(hosts[number].name, [host.name for host in hosts]),
-        )
-        opt_ml.write_config("inputdataconfig", {channel.name: channel.as_input_data_config() for channel in channels})
-        for channel in channels:
+    def _checkpoints(self, hosts: Sequence[Host]) -> Sequence[HostCheckpoints]:
+        config = self._request.checkpoints
+        return [HostCheckpoints(host, config, self._storage) for host in hosts] if config else []
+
+    def _download(self, hosts: Sequence[Host], checkpoints: Sequence[HostCheckpoints]) -> None:
+        closing = self._surroundings.closing
+        inputs = Inputs(self._request, self._storage, lambda: self._is_stopping() or closing.is_set())
+        for number in range(len(hosts)):
+            inputs.put(hosts, number)
+        for host in checkpoints:
             try:
-                self._download_channel(channel, opt_ml.channel(channel.name), number, len(hosts))
+                host.restore()
             except (ChannelError, OSError) as error:
-                raise JobFailedError(
-                    f"ClientError: Data download failed: channel {channel.name} ({channel.uri}): {error}"
-                ) from error
+                raise JobFailedError(f"ClientError: Data download failed: checkpoints: {error}") from error
 
-    def _download_channel(self, channel: Channel, target: Path, host: int, hosts: int) -> None:
-        bucket = channel.uri.bucket
-        files: Mapping[str, PurePosixPath]
-        if channel.is_manifest:
-            bucket, files = files_of_manifest(self._content(channel.uri.bucket, channel.uri.key))
-        else:
-            files = files_of_prefix(self._storage.keys(bucket, channel.uri.key), channel.uri.key)
-        keys: Sequence[str] = list(files)
-        if channel.distribution == "ShardedByS3Key":
-            keys = share_of_host(keys, host, hosts)
-        target.mkdir(parents=True)
-        for key in keys:
-            if self._job.stop_requested or self._surroundings.closing.is_set():
-                return
-            path = target / files[key]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self._content(bucket, key))
-        if channel.input_mode == "FastFile":
-            make_read_only(target)
-
-    def _content(self, bucket: str, key: str) -> bytes:
-        content = self._storage.read(bucket, key)
-        if content is None:
-            raise ChannelError(f"there is no object s3://{bucket}/{key}")
-        return content
-
-    def _train(self, hosts: Sequence[Host]) -> None:
-        epoch = int(time.time())
-        with _log_streams(self._storage, self._request.name, hosts, epoch, self._metrics) as streams:
+    def _train(self, hosts: Sequence[Host], checkpoints: Sequence[HostCheckpoints]) -> bool:
+        """Runs the program to its end; returns whether it was ended by an interruption."""
+        # Each attempt has streams of its own, even where two begin in the same second.
+        self._epoch = max(int(time.time()), self._epoch + 1)
+        with _log_streams(self._storage, self._request.name, hosts, self._epoch, self._metrics) as streams:
 
             def say(line: str) -> None:
                 streams[hosts[0].name].write(f"local_aws: {line}\n".encode(), source=0)
@@ -176,33 +167,40 @@ class TrainingRun:
             for line in self._head():
                 say(line)
             try:
-                failed = self._run_program(hosts, lambda host, chunk, source: streams[host].write(chunk, source))
+                with kept_in_s3(checkpoints, lambda problem: say(f"warning: {problem}")):
+                    outcome = self._run_program(hosts, lambda host, chunk, source: streams[host].write(chunk, source))
             except ExecutorError as error:
                 raise JobFailedError(f"InternalServerError: {error}") from error
-            if failed:
-                raise JobFailedError(_failure_reason(hosts, failed))
+            if outcome.failed:
+                raise JobFailedError(_failure_reason(hosts, outcome.failed))
+            if outcome.is_interrupted:
+                say("the spot capacity was taken away")
+                return True
             model, output = _artifacts(hosts)
             if model.is_empty:
                 say(f"warning: the program left nothing in model/, so there is no {model.name}")
             for artifact in (model, output):
                 for path in artifact.clashes:
                     say(f"warning: the hosts left different files {path}: {artifact.name} has the last host's")
+            return False
 
     def _head(self) -> Iterator[str]:
         executor = self._surroundings.executor
         yield f"{self._request.instance_type}: this machine stands in for it"
         if not self._request.network_isolation and not executor.reaches_server:
             yield "a container cannot reach this machine's AWS, so it gets no AWS_ENDPOINT_URL and no credentials"
+        if self._request.is_spot:
+            interrupt = f"{self._surroundings.endpoint_url}/_local_aws/training-jobs/{self._request.name}/interrupt"
+            yield f"the spot capacity is taken away on request only: curl -X POST {interrupt}"
         for warning in training_requests.warnings(self._request, executor):
             yield f"warning: {warning}"
 
-    def _run_program(self, hosts: Sequence[Host], output: Output) -> Mapping[str, Ending]:
-        """Runs the program on all hosts to its end; returns how it ended on those that made the job fail."""
+    def _run_program(self, hosts: Sequence[Host], output: Output) -> _Outcome:
         with closing(self._surroundings.executor.start(self._program(), hosts, output)) as execution:
             return self._until_the_end(execution)
 
     def _program(self) -> Program:
-        region = self._storage.region
+        region, checkpoints = self._storage.region, self._request.checkpoints
         environment = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
         if not self._request.network_isolation and self._surroundings.executor.reaches_server:
             environment |= {"AWS_ENDPOINT_URL": self._surroundings.endpoint_url, **CREDENTIALS}
@@ -214,27 +212,28 @@ class TrainingRun:
             arguments=self._request.arguments,
             environment=environment,
             network_isolation=self._request.network_isolation,
+            outer_directories=(checkpoints.local_path,) if checkpoints and not checkpoints.is_below_opt_ml else (),
             read_only_channels=tuple(
                 channel.name for channel in self._request.channels if channel.input_mode == "FastFile"
             ),
         )
 
-    def _until_the_end(self, execution: Execution) -> Mapping[str, Ending]:
-        deadline = time.monotonic() + self._request.max_runtime_seconds
-        while not execution.wait(_POLL_SECONDS):
-            if self._surroundings.closing.is_set():
-                execution.kill()
-            elif self._job.stop_requested:
-                self._terminate(execution)
-            elif time.monotonic() > deadline:
-                self._job.begin_stopping(requested=False)
-                self._terminate(execution)
-                return {}
-            elif failed := _failures(execution):
-                # The other hosts wait for the failed one; what they end with now tells nothing.
-                self._terminate(execution)
-                return failed
-        return {} if self._job.stop_requested else _failures(execution)
+    def _until_the_end(self, execution: Execution) -> _Outcome:
+        with self._time.running():
+            while not execution.wait(_POLL_SECONDS):
+                if self._surroundings.closing.is_set():
+                    execution.kill()
+                elif self._is_stopping():
+                    self._terminate(execution)
+                elif self._job.interruption_requested:
+                    self._terminate(execution)
+                    # Whatever it ended with: what an interrupted program leaves is not the job's result.
+                    return _Outcome(is_interrupted=not self._surroundings.closing.is_set())
+                elif failed := _failures(execution):
+                    # The other hosts wait for the failed one; what they end with now tells nothing.
+                    self._terminate(execution)
+                    return _Outcome(failed)
+        return _Outcome({} if self._job.is_stopping else _failures(execution))
 
     def _terminate(self, execution: Execution) -> None:
         execution.terminate()
@@ -253,6 +252,14 @@ class TrainingRun:
                 self._storage.write(target, archive.read_bytes())
             except (OSError, ServiceException) as error:
                 raise JobFailedError(f"ClientError: Artifact upload failed: {target}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How the program ended on those hosts that made the job fail, or whether it was interrupted instead."""
+
+    failed: Mapping[str, Ending] = field(default_factory=dict)
+    is_interrupted: bool = False
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from local_aws import admission
 from local_aws.executors import Executor
 from local_aws.images import ImageSource
 from local_aws.storage import Storage
-from local_aws.training_jobs import IN_PROGRESS, STOPPING, TrainingJob
+from local_aws.training_jobs import IN_PROGRESS, REQUESTED, STOPPING, NotInterruptibleError, TrainingJob
 from local_aws.training_requests import parse
 from local_aws.training_runs import Surroundings, TrainingRun
 
@@ -60,6 +60,7 @@ class TrainingService:
         admission.check_unused(request.name in jobs, arn)
         admission.check_role(request, account_id, region)
         image = admission.find_image(request, self._images, self._executor)
+        admission.check_checkpoints(request, self._executor)
         admission.check_buckets(request, storage)
         job = TrainingJob(request, arn)
         with self._lock:
@@ -81,9 +82,31 @@ class TrainingService:
         """StopTrainingJob: asks the job to stop; it is Stopped some time later."""
         document = admission.check_document("StopTrainingJob", body)
         job = _find(account_id, region, document["TrainingJobName"])
-        status = job.begin_stopping(requested=True)
+        status = job.begin_stopping(REQUESTED)
         if status:
             raise ValidationError(message=f"The request was rejected because the training job is in status {status}.")
+
+    def interrupt(self, name: str, region: str | None) -> None:
+        """Takes the capacity of a spot job away, as AWS may do at any time; it trains again a little later.
+
+        Args:
+            region: of the job; None means whichever has it.
+
+        Raises:
+            ResourceNotFound: there is no such job.
+            NotInterruptibleError: it is no spot job, or not Training, or one of several regions' jobs of this name.
+        """
+        found = [
+            backend.training_jobs[name]
+            for account in list(sagemaker_backends.values())
+            for backend in list(account.values())
+            if name in backend.training_jobs and region in (None, backend.region_name)
+        ]
+        if not found:
+            raise ResourceNotFound(message="Requested resource not found.")
+        if len(found) > 1:
+            raise NotInterruptibleError(f"several regions have a training job {name}: add ?region=REGION")
+        found[0].interrupt()
 
     def delete(self, account_id: str, region: str, body: str) -> None:
         """DeleteTrainingJob: forgets a job that has ended."""

@@ -21,7 +21,7 @@ directories = st.lists(st.tuples(names, st.sampled_from(["", "x", "y"])), max_si
 def model_of(base: Path, *hosts: list[tuple[str, str]]) -> Artifact:
     opt_mls = [OptMl(base / str(number)) for number in range(len(hosts))]
     for opt_ml, files in zip(opt_mls, hosts, strict=True):
-        opt_ml.create(checkpoints=False)
+        opt_ml.create()
         for name, content in files:
             path = opt_ml.model / name
             if path.exists() or any(parent.is_file() for parent in path.parents):
@@ -78,7 +78,7 @@ def test_links_are_kept_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("moved", ["model", "output"])
 def test_a_directory_that_became_a_link_is_empty(tmp_path: Path, moved: str) -> None:
     opt_ml = OptMl(tmp_path / "opt" / "ml")
-    opt_ml.create(checkpoints=False)
+    opt_ml.create()
     outside = tmp_path / "outside"
     (opt_ml.base / moved).rename(outside)
     (opt_ml.base / moved).symlink_to(outside)

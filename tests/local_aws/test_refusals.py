@@ -165,8 +165,3 @@ def test_a_body_that_no_sdk_would_send(server: Any, body: str) -> None:
         urllib.request.urlopen(request)
     assert caught.value.code == 400
     assert json.loads(caught.value.read())["__type"].endswith("SerializationException")
-
-
-def test_an_operation_that_is_not_there_is_an_error_of_the_service(aws: Any) -> None:
-    with pytest.raises(ClientError, match="local_aws has no SageMaker operation UpdateTrainingJob"):
-        aws.sagemaker.update_training_job(TrainingJobName="nothing")
