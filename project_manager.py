@@ -35,9 +35,18 @@ def parser() -> argparse.ArgumentParser:
     add("--init_s3_buckets", action="store_true", help="create buckets, policies and role; upload the split images")
     add("--build_and_push_docker_image", action="store_true", help="build the training image and push it to ECR")
     add("--launch_training", action="store_true", help="launch a training job, and follow it")
+    add(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="JOB",
+        help="launch a job from the checkpoints of JOB (or the last one)",
+    )
     add("--stop_training", nargs="?", const="", metavar="JOB", help="stop a training job (default: the last one)")
     add("--monitor", nargs="?", const="", metavar="JOB", help="follow a training job (default: the last one)")
     add("--download_results", nargs="?", const="", metavar="JOB", help="fetch results/JOB/ (default: the last job)")
+    # For tests and for the curious: what AWS does to a spot job when it likes.
+    add("--interrupt", nargs="?", const="", metavar="JOB", help=argparse.SUPPRESS)
     add("--status", action="store_true", help="show the last training jobs: how long, how they ended, what they cost")
     add("--delete", action="store_true", help="remove all that the project made on AWS; asks first")
     add("--stop_local_aws", action="store_true", help="stop the AWS on this machine, and forget all it holds")
@@ -75,7 +84,12 @@ def _contradiction(arguments: argparse.Namespace) -> str:
         return "--with_data is for --delete"
     if arguments.prune and not arguments.init_s3_buckets:
         return "--prune is for --init_s3_buckets"
-    if arguments.launch_training and not arguments.follow and arguments.download_results is not None:
+    if arguments.launch_training and arguments.resume is not None:
+        return "--resume launches a job itself: leave out --launch_training"
+    if arguments.interrupt is not None and not arguments.local:
+        return "--interrupt is for --local: AWS itself takes spot capacity away when it likes"
+    launches = arguments.launch_training or arguments.resume is not None
+    if launches and not arguments.follow and arguments.download_results is not None:
         return "a job that is not followed has no results yet: leave out --no_follow, or --download_results"
     return ""
 
@@ -92,7 +106,13 @@ def _needs_account(arguments: argparse.Namespace) -> bool:
         arguments.status,
         arguments.delete,
     )
-    jobs = (arguments.monitor, arguments.stop_training, arguments.download_results)
+    jobs = (
+        arguments.resume,
+        arguments.interrupt,
+        arguments.monitor,
+        arguments.stop_training,
+        arguments.download_results,
+    )
     return any(flags) or any(job is not None for job in jobs)
 
 
@@ -170,6 +190,12 @@ def _act(arguments: argparse.Namespace, session: "Session") -> None:
         image = commands.build_and_push_docker_image(session)
     if arguments.launch_training:
         launched = commands.launch_training(session, image, uploaded=arguments.init_s3_buckets)
+    if arguments.resume is not None:
+        job = arguments.resume or commands.last_job(session)
+        assignments = command_line.assignments(arguments)
+        launched = commands.resume_training(session, job, assignments, image, uploaded=arguments.init_s3_buckets)
+    if arguments.interrupt is not None:
+        commands.interrupt(session, arguments.interrupt or commands.last_job(session))
     if arguments.stop_training is not None:
         commands.stop_training(session, arguments.stop_training or commands.last_job(session))
     _watch(arguments, session, launched)

@@ -96,7 +96,11 @@ def _quota(account: Account) -> Finding:
         account.settings, account.aws.place, "image", "job", account.project_root / training.TEMPLATE
     )
     kind = "spot training job" if request.get("EnableManagedSpotTraining") else "training job"
-    wanted = {f"{group.instance_type} for {kind} usage": group.count for group in machines_of(request)}
+    is_kept = request["ResourceConfig"].get("KeepAlivePeriodInSeconds")
+    kinds = [kind, "training warm pool"] if is_kept else [kind]
+    wanted = {
+        f"{group.instance_type} for {name} usage": group.count for name in kinds for group in machines_of(request)
+    }
     quotas = _quotas(account.aws, wanted)
     for name, count in wanted.items():
         if name not in quotas:
@@ -159,11 +163,14 @@ def _role(account: Account) -> Finding:
 def _repository(account: Account) -> Finding:
     state = repository.read_repository(account.aws, account.settings)
     plan = repository.plan_repository(account.settings, account.aws.place, state)
+    if not plan.calls and (difference := repository.fixed_encryption(account.settings, state)):
+        return Finding("warning", difference)
     return _as_planned(plan, exists=state.exists, flag=PUSH)
 
 
 def _image(account: Account) -> Finding:
-    tag = image.content_tag(account.project_root / "container", account.flavor)
+    backbones = account.settings.training_image.backbones
+    tag = image.content_tag(account.project_root / "container", account.flavor, backbones)
     if found := image.find(account.aws, account.settings, tag):
         return Finding("ok", f"the present code is pushed as {found.tag}")
     return Finding("warning", f"the present code is not pushed yet: {PUSH} does it")

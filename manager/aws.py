@@ -33,6 +33,9 @@ from manager.names import Place
 FAILURES = (ClientError, BotoCoreError, ResponseParserError)
 """What boto3 raises where AWS refuses, does not answer, or answers nonsense."""
 
+UNKNOWN_OPERATION = ("UnknownOperationException", "InvalidAction")
+"""AWS's codes for an operation that a service does not have, by the service's protocol."""
+
 REMEDIES = {
     "ExpiredToken": "log in to AWS again",
     "ExpiredTokenException": "log in to AWS again",
@@ -40,6 +43,7 @@ REMEDIES = {
     "UnrecognizedClientException": "check the credentials: `aws sts get-caller-identity` must work",
     "AccessDenied": "ask the account's administrator for this permission",
     "AccessDeniedException": "ask the account's administrator for this permission",
+    "BucketNotEmpty": "something was put into it meanwhile: type the same command again a little later",
     "ResourceLimitExceeded": "ask for a higher quota in the Service Quotas console, or choose another instance type",
 }
 
@@ -110,9 +114,12 @@ class Aws:
         try:
             yield
         except FAILURES as error:
-            raise AwsError(f"{what}: {_explain(error)}") from error
+            raise AwsError(f"{what}: {_explain(error)}", _code(error)) from error
 
     def _new_client(self, service: str, region: str) -> BaseClient:
+        if not (region or self.session.region_name):
+            # Some services would answer without one, from wherever.
+            raise NoRegionError
         config = Config(
             retries={"mode": "standard", "max_attempts": self.attempts},
             connect_timeout=self.timeout_seconds,
@@ -167,8 +174,12 @@ def error_code(error: ClientError) -> str:
 
 def reason(error: Exception) -> str:
     """Return in a word why AWS did not answer, such as `AccessDenied` or `ConnectTimeoutError`."""
-    code = error_code(error) if isinstance(error, ClientError) else type(error).__name__
-    return "this AWS has no answer" if code in ("500", "ResponseParserError") else code
+    code = _code(error)
+    return "not offered by this AWS" if code in UNKNOWN_OPERATION else code
+
+
+def _code(error: Exception) -> str:
+    return error_code(error) if isinstance(error, ClientError) else type(error).__name__
 
 
 def _send_to(endpoint_url: str, request: AWSRequest, **_: Any) -> None:

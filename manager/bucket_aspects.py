@@ -66,7 +66,7 @@ def aspects(settings: Settings, bucket: str, place: names.Place) -> tuple[Aspect
         _policy(settings, bucket, place),
         _versioning(),
         _lifecycle(settings, bucket),
-        *_logging(settings, bucket),
+        _logging(settings, bucket),
     )
 
 
@@ -171,9 +171,11 @@ def _lifecycle(settings: Settings, bucket: str) -> Aspect:
     )
 
 
-def _logging(settings: Settings, bucket: str) -> tuple[Aspect, ...]:
-    """S3.9: who accessed what is recorded, but for the record itself: each delivery would make another one."""
-    if bucket == names.log_bucket(settings):
-        return ()
+def _logging(settings: Settings, bucket: str) -> Aspect:
+    """S3.9: who accessed what is recorded, and so is who accessed the record.
+
+    The log of the bucket of the logs tells of its own deliveries too: some small objects an hour, which its lifecycle
+    deletes.
+    """
     value = {"LoggingEnabled": {"TargetBucket": names.log_bucket(settings), "TargetPrefix": f"{bucket}/"}}
-    return (Aspect("access log", "get_bucket_logging", "put_bucket_logging", "BucketLoggingStatus", value, bare=True),)
+    return Aspect("access log", "get_bucket_logging", "put_bucket_logging", "BucketLoggingStatus", value, bare=True)

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 
 def add_settings_options(group: argparse._ActionsContainer) -> None:
-    """Add --set, --config and --debug."""
+    """Add --set, --preset, --config and --debug."""
     group.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting; repeatable"
+    )
+    group.add_argument(
+        "--preset", metavar="NAME", help="settings that go well together: baseline or fine_tune; --set overrides them"
     )
     group.add_argument(
         "--config", type=Path, metavar="FILE", help="a file like config.py, or a YAML of overrides to it"
@@ -40,8 +43,19 @@ def settings(arguments: argparse.Namespace) -> "Settings":
     """
     from container.modeling.config_file import CONFIG_FILE, load_settings
 
-    assignments = dict(text.split("=", maxsplit=1) for text in arguments.set)
-    return load_settings(arguments.config or CONFIG_FILE, assignments)
+    return load_settings(arguments.config or CONFIG_FILE, assignments(arguments))
+
+
+def assignments(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what --preset and --set override: texts by the settings' names.
+
+    Raises:
+        SettingsError: there is no such preset.
+    """
+    from container.modeling.presets import preset
+
+    chosen = preset(arguments.preset) if arguments.preset is not None else {}
+    return chosen | dict(text.split("=", maxsplit=1) for text in arguments.set)
 
 
 def run(action: Callable[["Terminal"], None], *, debug: bool, after_interrupt: str) -> int:

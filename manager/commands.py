@@ -1,25 +1,33 @@
 """One function per flag of `project_manager.py`: what is read, what is planned from it, what is shown."""
 
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from container.modeling.own_parts.sources import check_parts
 from manager import (
     bucket_aspects,
     buckets,
     doctor,
     image,
+    local,
     monitoring,
     names,
+    pretrained,
     pricing,
     repository,
     results,
+    resuming,
     role,
     teardown,
     training,
 )
 from manager.console import Terminal
 from manager.docker_engine import Engine
-from manager.errors import CheckError, JobError
-from manager.plan import Plan, outline
+from manager.errors import AwsError, CheckError, JobError
+from manager.plan import RETRY_SECONDS, Plan, outline
 from manager.session import Session
 from manager.status import last_jobs, prices_of, show_jobs
 
@@ -69,9 +77,11 @@ def build_and_push_docker_image(session: Session) -> image.Image:
     session.terminal.heading("Training image")
     state = repository.read_repository(session.aws, settings)
     session.carry_out(repository.plan_repository(settings, session.aws.place, state))
+    if difference := repository.fixed_encryption(settings, state):
+        session.terminal.warn(difference)
     # Where nothing was done but shown, the repository is not there.
-    uri = repository.uri(session.aws, settings) or names.repository_uri(settings, session.aws.place)
-    tag = image.content_tag(container, session.flavor)
+    uri = repository.uri(session.aws, settings) or repository.future_uri(session.aws, settings)
+    tag = image.content_tag(container, session.flavor, settings.training_image.backbones)
     if session.flavor == "directory":
         planned, plan = image.Image(uri, tag), image.plan_directory_image(settings, container, tag)
     else:
@@ -89,7 +99,13 @@ def build_and_push_docker_image(session: Session) -> image.Image:
     return pushed
 
 
-def launch_training(session: Session, pushed: image.Image | None, *, uploaded: bool = False) -> str:
+def launch_training(
+    session: Session,
+    pushed: image.Image | None,
+    *,
+    uploaded: bool = False,
+    earlier: resuming.EarlierJob | None = None,
+) -> str:
     """Launch a training job and return its name.
 
     Args:
@@ -97,11 +113,14 @@ def launch_training(session: Session, pushed: image.Image | None, *, uploaded: b
         pushed: the image that this command line has just pushed; None: it is looked up.
         uploaded: whether this command line has just uploaded the images; otherwise it is checked that the bucket
             holds the present split.
+        earlier: a job whose checkpoints this one goes on from; None: it begins anew.
 
     Raises:
-        ProjectError: there is no image of the present code, the template is wrong, or AWS refuses.
+        ProjectError: a function of the user's own does not exist, there is no image of the present code, the template
+            is wrong, or AWS refuses.
     """
     settings, root = session.settings, session.project_root
+    check_parts(settings.container_settings(), root / "container" / "parts")
     if not uploaded:
         buckets.check_uploaded(session.aws, settings, root)
     if pushed is None:
@@ -110,12 +129,51 @@ def launch_training(session: Session, pushed: image.Image | None, *, uploaded: b
             raise JobError(f"the role {names.role(settings)} does not exist: create it first by --init_s3_buckets")
     job = training.new_job_name(settings)
     session.terminal.heading(f"Training job {job}")
-    request = training.render_request(settings, session.aws.place, pushed.uri, job, root / training.TEMPLATE)
+    uri, upload = _pretrained(session)
+    request = training.render_request(settings, session.aws.place, pushed.uri, job, root / training.TEMPLATE, uri)
     if url := session.aws.console_url(job):
         session.terminal.plain(f"  its page in the console is {url}")
+    copy = resuming.plan_copy(earlier, request) if earlier else Plan()
     _confirm_cost(session, request)
-    session.carry_out(training.plan_training(request, root / training.RENDERED))
+    session.carry_out(upload + copy + training.plan_training(request, root / training.RENDERED))
     return str(request["TrainingJobName"])
+
+
+def resume_training(
+    session: Session,
+    job: str,
+    assignments: Mapping[str, str],
+    pushed: image.Image | None,
+    *,
+    uploaded: bool = False,
+) -> str:
+    """Launch a training job that goes on from the checkpoints of an earlier one, with its settings; return its name.
+
+    Args:
+        session: the session.
+        job: the earlier job.
+        assignments: what this command line overrides of the settings, by name.
+        pushed: as for `launch_training`.
+        uploaded: as for `launch_training`.
+
+    Raises:
+        ProjectError: the job is not over or left no checkpoints, or the new one cannot be launched.
+    """
+    earlier = resuming.read_earlier_job(session.aws, job)
+    settings = resuming.resumed_settings(session.settings, earlier, assignments)
+    return launch_training(replace(session, settings=settings), pushed, uploaded=uploaded, earlier=earlier)
+
+
+def interrupt(session: Session, job: str) -> None:
+    """Take the capacity of a spot job on this machine away.
+
+    Raises:
+        ProjectError: there is no such job, it is no spot job, or it is not training.
+    """
+    endpoint_url = session.aws.endpoint_url
+    if endpoint_url is None:
+        raise JobError("only the AWS on this machine takes spot capacity away on request: add --local")
+    session.carry_out(local.plan_interruption(endpoint_url, session.aws.place.region, job))
 
 
 def monitor(session: Session, job: str) -> bool:
@@ -182,12 +240,14 @@ def delete(session: Session, *, with_data: bool) -> None:
     if holdings.is_empty:
         session.terminal.plain("  there is nothing of it")
         return
-    outline(teardown.plan_teardown(settings, holdings, with_data=with_data), session.terminal)
+    plan = teardown.plan_teardown(settings, holdings, with_data=with_data)
+    outline(plan, session.terminal)
+    if not plan.calls:
+        return
     session.confirm("This cannot be undone", settings.project_name)
     if with_data:
         session.carry_out(teardown.plan_silence(settings, holdings))
-        holdings = teardown.read_holdings(session.aws, settings)
-    session.carry_out(teardown.plan_teardown(settings, holdings, with_data=with_data))
+    _tear_down(session, with_data=with_data)
 
 
 def last_job(session: Session) -> str:
@@ -197,6 +257,30 @@ def last_job(session: Session) -> str:
         ProjectError: there is none, or AWS refuses.
     """
     return training.last_job(session.aws, session.settings)
+
+
+def _pretrained(session: Session) -> tuple[str, Plan]:
+    """Return where the channel `pretrained` reads, and what brings the earlier model there; empty: no such channel."""
+    model = pretrained.of_settings(session.settings, session.project_root)
+    if model is None:
+        return "", Plan()
+    in_place = pretrained.is_in_place(session.aws, session.settings, model)
+    return str(model.path), pretrained.plan_pretrained(session.settings, model, in_place=in_place)
+
+
+def _tear_down(session: Session, *, with_data: bool) -> None:
+    """Carry out the removal; begin again where a record of an access came into a bucket after it was emptied."""
+    for attempt in itertools.count(1):
+        holdings = teardown.read_holdings(session.aws, session.settings)
+        try:
+            session.carry_out(teardown.plan_teardown(session.settings, holdings, with_data=with_data))
+            return
+        except AwsError as error:
+            if error.code != "BucketNotEmpty" or attempt == teardown.ATTEMPTS:
+                raise
+        session.terminal.labeled("waiting", "something came into a bucket after it was emptied; emptying it again")
+        # What came is listed at once; what keeps coming needs time.
+        time.sleep(RETRY_SECONDS * (attempt - 1))
 
 
 def _show_scan(session: Session, digest: str) -> None:
@@ -210,6 +294,6 @@ def _show_scan(session: Session, digest: str) -> None:
 
 def _confirm_cost(session: Session, request: Any) -> None:
     most, limit = pricing.most_cost(session.aws, request), session.settings.aws.ask_above_usd
-    session.terminal.plain(f"  {most}")
+    session.terminal.prose(f"  {most}")
     if most.usd is not None and most.usd > limit:
         session.confirm(f"This can cost {most.usd:,.2f} USD, more than {limit:,.2f} (aws.ask_above_usd)", "yes")

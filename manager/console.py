@@ -31,14 +31,34 @@ MOST_COLUMNS = 250
 
 @dataclass(frozen=True)
 class Terminal:
-    """Where a person reads along. All texts are data: nothing in them is taken as markup."""
+    """Where a person reads along. All texts are data: nothing in them is taken as markup.
 
-    out: Console = field(default_factory=lambda: Console(highlight=False, emoji=False, soft_wrap=True))
-    err: Console = field(default_factory=lambda: Console(highlight=False, emoji=False, soft_wrap=True, stderr=True))
+    What is no terminal (a file, a pipe) gets each text as one line.
+    """
+
+    out: Console = field(default_factory=lambda: _console(stderr=False))
+    err: Console = field(default_factory=lambda: _console(stderr=True))
 
     def plain(self, text: str) -> None:
-        """Print text as it is."""
+        """Print text as it is, to be copied: a terminal that is too narrow breaks it anywhere."""
         self.out.print(text, markup=False)
+
+    def prose(self, text: str) -> None:
+        """Print text to be read: a terminal that is too narrow gets it broken between words."""
+        self.out.print(text, markup=False, soft_wrap=not self.out.is_terminal)
+
+    def labeled(self, label: str, text: str, style: str = "") -> None:
+        """Print text to be read behind a word that tells of what kind it is; further lines begin below the text."""
+        marked = f"[{style}]{label:<9}[/]" if style else f"{label:<9}"
+        if not self.out.is_terminal:
+            self.out.print(f"  {marked}  {escape(text)}")
+            return
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column()
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row("", marked, escape(text))
+        self.out.print(grid, soft_wrap=False)
 
     def heading(self, text: str) -> None:
         """Print the title of what follows."""
@@ -46,24 +66,24 @@ class Terminal:
 
     def done(self, text: str, effect: str = "done") -> None:
         """Say that something was done; `effect` is the word for it: created, changed, deleted."""
-        self.out.print(f"  [green]{effect:<9}[/]  {escape(text)}")
+        self.labeled(effect, text, "green")
 
     def unchanged(self, text: str) -> None:
         """Say that something was found to be as it should be."""
-        self.out.print(f"  [dim]unchanged[/]  {escape(text)}")
+        self.labeled("unchanged", text, "dim")
 
     def finding(self, level: str, subject: str, text: str) -> None:
         """Say what a check found; `level` is ok, warning or problem."""
         style = {"ok": "green", "warning": "yellow"}.get(level, "bold red")
-        self.out.print(f"  [{style}]{level:<9}[/]  {escape(subject)}: {escape(text)}")
+        self.labeled(level, f"{subject}: {text}", style)
 
     def warn(self, text: str) -> None:
         """Say what may surprise."""
-        self.err.print(f"[yellow]warning:[/] {escape(text)}")
+        self.err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=not self.err.is_terminal)
 
     def error(self, text: str) -> None:
         """Say why the command failed."""
-        self.err.print(f"[red]error:[/] {escape(text)}")
+        self.err.print(f"[red]error:[/] {escape(text)}", soft_wrap=not self.err.is_terminal)
 
     def confirm(self, question: str, answer: str) -> None:
         """Ask a question that is answered yes by typing `answer`.
@@ -113,12 +133,34 @@ class Terminal:
         with Live(spinner, console=self.out, transient=True, refresh_per_second=8, redirect_stderr=False):
             yield lambda text: spinner.update(text=Text(text))
 
-    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-        """Print a table; all columns but the first are aligned to the right. A `Text` cell has a style of its own."""
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str | Text]], *, whole: int = 1) -> None:
+        """Print a table; all columns but the first are aligned to the right.
+
+        Args:
+            title: stands above it.
+            header: names of the columns.
+            rows: their cells; a `Text` has a style of its own.
+            whole: how many of the first columns stay whole in a narrow terminal, as what people copy does; where
+                even that is too wide, the first one is broken.
+        """
         table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         for position, name in enumerate(header):
-            # The first column names the thing, and is what people copy.
-            table.add_column(escape(name), justify="right" if position else "left", no_wrap=not position)
+            table.add_column(escape(name), justify="right" if position else "left", no_wrap=position < whole)
         for row in rows:
             table.add_row(*(escape(cell) if isinstance(cell, str) else cell for cell in row))
-        self.out.print(table, width=None if self.out.is_terminal else MOST_COLUMNS)
+        if self._is_too_narrow_for(table):
+            table.collapse_padding = True
+        if self._is_too_narrow_for(table):
+            table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
+        self.out.print(table)
+
+    def _is_too_narrow_for(self, table: Table) -> bool:
+        unbounded = self.out.options.update(width=MOST_COLUMNS)
+        return self.out.measure(table, options=unbounded).minimum > self.out.width
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(highlight=False, emoji=False, soft_wrap=True, stderr=stderr)
+    if not console.is_terminal:
+        console.width = MOST_COLUMNS
+    return console

@@ -25,6 +25,10 @@ LAST_LINES = 5
 Login = Callable[[], dict[str, str]]
 """Gives a registry's `username` and `password`."""
 
+OFFLINE = (
+    "is this machine connected, and does the engine know your proxy? With LOCAL_AWS_EXECUTOR=process in the "
+    "environment --local needs no registry"
+)
 REMEDIES = (
     (
         "no space left on device",
@@ -33,6 +37,10 @@ REMEDIES = (
     ("toomanyrequests", "the registry of the base image limits downloads: try later, or log in by `docker login`"),
     ("pull access denied", "does training_image.base_image exist, and may you pull it? `docker pull` tells"),
     ("no basic auth credentials", "the registry refused the login: does your account have ecr:GetAuthorizationToken?"),
+    ("dial tcp", OFFLINE),
+    ("no such host", OFFLINE),
+    ("client.timeout exceeded", OFFLINE),
+    ("context deadline exceeded", OFFLINE),
     ("denied", "the registry refused: do your permissions have ecr:PutImage on the repository?"),
 )
 

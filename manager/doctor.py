@@ -10,6 +10,7 @@ from container.errors import ProjectError
 from container.modeling.settings import Settings
 from manager.account_checks import Account, account_checks, identify, identity_checks
 from manager.aws import FAILURES, Aws, reason
+from manager.errors import AwsError
 from manager.findings import Check, Finding, Level
 from manager.image import Flavor
 from manager.machine_checks import machine_checks
@@ -44,8 +45,9 @@ def _examine_account(patient: Patient, pool: Executor) -> Iterator[Finding]:
         aws = patient.connect().impatient()
         account = Account(aws, identify(aws), patient.settings, patient.flavor, patient.project_root)
     except ProjectError as error:
-        yield Finding("problem", str(error), "credentials")
-        yield Finding("warning", "nothing there is checked, since AWS does not know who asks", "account")
+        has_no_region = isinstance(error, AwsError) and error.code == "NoRegionError"
+        yield Finding("problem", str(error), "region" if has_no_region else "credentials")
+        yield Finding("warning", "nothing there is checked, since it cannot be asked", "account")
         return
     for check in identity_checks(account):
         yield check.make()

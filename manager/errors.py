@@ -10,6 +10,15 @@ class TemplateError(ProjectError):
 class AwsError(ProjectError):
     """AWS refused a request, or could not be reached."""
 
+    def __init__(self, text: str, code: str = "") -> None:
+        """
+        Args:
+            text: what went wrong, and what to do.
+            code: AWS's or boto3's word for it, such as `BucketNotEmpty` or `NoRegionError`; empty: there is none.
+        """
+        super().__init__(text)
+        self.code = code
+
 
 class ImageError(ProjectError):
     """The image cannot be built, pushed or found."""

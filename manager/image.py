@@ -1,14 +1,15 @@
 """The training image: what it is made of, and how it gets into its repository (`--build_and_push_docker_image`).
 
 Its tag is `FLAVOR-CONTENT-BASE`: a hash of what goes into it, and the beginning of its base image's digest. The same
-code has the same tag, and a tag, being immutable, always the same content. Settings are no part of it.
+code with the same backbones has the same tag, and a tag, being immutable, always the same content. No other setting is
+a part of it.
 """
 
 import hashlib
 import json
 import subprocess
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,9 +41,15 @@ class Image:
         return f"{self.repository_uri}@{self.digest}" if self.digest else f"{self.repository_uri}:{self.tag}"
 
 
-def content_tag(container: Path, flavor: Flavor) -> str:
-    """Return the beginning of the image's tag that the same code always has."""
-    return f"{flavor}-{_digest(context_files(container), container)[:16]}"
+def content_tag(container: Path, flavor: Flavor, backbones: Sequence[str] = ()) -> str:
+    """Return the beginning of the image's tag that the same code with the same backbones always has.
+
+    A directory holds no backbones.
+    """
+    digest = _digest(context_files(container), container)
+    if flavor != "directory" and backbones:
+        digest = hashlib.sha256(f"{digest} {_listed(backbones)}".encode()).hexdigest()
+    return f"{flavor}-{digest[:16]}"
 
 
 def find(aws: Aws, settings: Settings, tag: str) -> Image | None:
@@ -77,7 +84,7 @@ def pushed(aws: Aws, settings: Settings, container: Path, flavor: Flavor) -> Ima
     Raises:
         ImageError: it was not pushed yet.
     """
-    image = find(aws, settings, content_tag(container, flavor))
+    image = find(aws, settings, content_tag(container, flavor, settings.training_image.backbones))
     if image is None:
         raise ImageError(
             f"the repository {names.repository(settings)} has no image of the present code: build and push it first "
@@ -130,6 +137,7 @@ def plan_docker_image(
     arguments = {
         "BASE_IMAGE": settings.training_image.base_image,
         "FLAVOR": flavor,
+        "IMAGENET_BACKBONES": _listed(settings.training_image.backbones),
         "VERSION": _version(container.parent),
         "REVISION": _revision(container.parent),
     }
@@ -148,6 +156,10 @@ def plan_docker_image(
             ),
         )
     )
+
+
+def _listed(backbones: Sequence[str]) -> str:
+    return " ".join(sorted(set(backbones)))
 
 
 def _version(project_root: Path) -> str:

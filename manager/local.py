@@ -7,9 +7,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
+from manager.calls import PostCall
 from manager.errors import LocalAwsError
 from manager.image import Flavor
+from manager.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ def stop(project_root: Path) -> str:
         LocalAwsError: it cannot be stopped.
     """
     return _ask("stop", project_root).strip()
+
+
+def plan_interruption(endpoint_url: str, region: str, job: str) -> Plan:
+    """Plan to take the capacity of a spot job away, as AWS may do at any time."""
+    url = f"{endpoint_url}/_local_aws/training-jobs/{quote(job, safe='')}/interrupt?region={region}"
+    return Plan((PostCall(url, f"take the spot capacity of the training job {job} away"),))
 
 
 def _ask(command: str, project_root: Path) -> str:

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from container.dataset.labels import LABELS_FILE
 from container.dataset.record import SETS, Split
 from container.modeling.settings import Settings
 from manager.buckets import local_files
@@ -37,8 +38,10 @@ def _images(settings: Settings, project_root: Path) -> Finding:
             f"{settings.data.directory} does not exist: put a folder of images per class into it, or set "
             "data.directory to where they are",
         )
-    split, files = Split.read(sets), local_files(settings, project_root)
-    counts = {name: sum(key.startswith(f"{name}/") for key in files) for name in SETS}
+    split = Split.read(sets)
+    tables = {f"{name}/{LABELS_FILE}" for name in SETS}
+    images = local_files(settings, project_root).keys() - tables
+    counts = {name: sum(key.startswith(f"{name}/") for key in images) for name in SETS}
     expected = {name: sum(dict(counts.by_set())[name] for counts in split.classes) for name in SETS}
     found = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     if counts != expected:

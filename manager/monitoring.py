@@ -140,7 +140,8 @@ def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> bool:
         results = (
             "; what it has so far can be fetched by --download_results" if description.get("ModelArtifacts") else ""
         )
-        raise JobError(f"{job} was stopped ({description['SecondaryStatus']}) before it was done{results}")
+        resume = f"; --resume {job} goes on from its checkpoints" if description.get("CheckpointConfig") else ""
+        raise JobError(f"{job} was stopped ({description['SecondaryStatus']}) before it was done{results}{resume}")
     terminal.done(f"{job} completed after {_ran(description)}")
     return True
 
@@ -182,7 +183,7 @@ def _show_until_end(aws: Aws, job: str, terminal: Terminal, leave: threading.Eve
                 continue
             answered = time.monotonic()
             for line in lines:
-                terminal.plain(line)
+                terminal.prose(line)
                 progress = str(Progress.read(line) or progress)
             ended = description["TrainingJobStatus"] in ENDED
             if ended:
@@ -209,7 +210,7 @@ def _show_last_lines(reader: LogReader, terminal: Terminal) -> None:
     while time.monotonic() - quiet_since < min(POLL_SECONDS + 2 * reader.delay, MOST_POLL_SECONDS):
         time.sleep(POLL_SECONDS / 2)
         for line in reader.new_lines():
-            terminal.plain(line)
+            terminal.prose(line)
             quiet_since = time.monotonic()
 
 

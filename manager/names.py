@@ -8,6 +8,13 @@ from container.modeling.settings import Settings
 
 TRAINING_JOBS_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
+# The other partitions' consoles are reached from within their own networks only.
+CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -16,11 +23,6 @@ class Place:
     account: str
     region: str
     partition: str = "aws"
-
-    @property
-    def dns_suffix(self) -> str:
-        """The end of AWS's host names in this partition."""
-        return "amazonaws.com.cn" if self.partition == "aws-cn" else "amazonaws.com"
 
 
 def data_bucket(settings: Settings) -> str:
@@ -34,7 +36,7 @@ def output_bucket(settings: Settings) -> str:
 
 
 def log_bucket(settings: Settings) -> str:
-    """Bucket of the record of who accessed the other two."""
+    """Bucket of the record of who accessed the others, and itself."""
     return f"{settings.project_name}.logs"
 
 
@@ -63,14 +65,14 @@ def repository_arn(settings: Settings, place: Place) -> str:
     return f"arn:{place.partition}:ecr:{place.region}:{place.account}:repository/{repository(settings)}"
 
 
-def repository_uri(settings: Settings, place: Place) -> str:
-    """The repository as image names begin with it."""
-    return f"{place.account}.dkr.ecr.{place.region}.{place.dns_suffix}/{repository(settings)}"
-
-
 def training_job(settings: Settings, when: datetime) -> str:
     """Name of the training job launched at that moment."""
     return f"{settings.algorithm_name}-{when:%Y-%m-%d-%H-%M-%S}"
+
+
+def checkpoints_uri(settings: Settings, job: str) -> str:
+    """Folder in S3 of a training job's checkpoints."""
+    return f"s3://{output_bucket(settings)}/{job}/checkpoints/"
 
 
 def is_training_job(settings: Settings, name: str) -> bool:
@@ -91,6 +93,7 @@ def tag_list(settings: Settings) -> list[dict[str, str]]:
 
 
 def console_url(place: Place, job: str) -> str:
-    """Page of a training job in the AWS console."""
-    domain = "console.amazonaws.cn" if place.partition == "aws-cn" else "console.aws.amazon.com"
-    return f"https://{place.region}.{domain}/sagemaker/home?region={place.region}#/jobs/{job}"
+    """Page of a training job in the AWS console; empty: the partition has no console that everybody can reach."""
+    if place.partition not in CONSOLES:
+        return ""
+    return f"https://{place.region}.{CONSOLES[place.partition]}/sagemaker/home?region={place.region}#/jobs/{job}"

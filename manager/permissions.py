@@ -23,6 +23,8 @@ class Statement:
     sid: str
     actions: tuple[str, ...]
     resources: tuple[str, ...]
+    conditions: tuple[tuple[str, str], ...] = ()
+    """Condition keys, and what each must be."""
 
     @property
     def purpose(self) -> str:
@@ -32,7 +34,7 @@ class Statement:
     @property
     def is_on_the_way(self) -> bool:
         """Whether a model cannot be trained without it."""
-        return not self.sid.startswith(("Delete", "Check"))
+        return not self.sid.startswith(("Delete", "Check", "Resume"))
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def user_policy(settings: Settings, place: names.Place) -> Any:
         "DATA_BUCKET": names.data_bucket(settings),
         "OUTPUT_BUCKET": names.output_bucket(settings),
         "ROLE_ARN": names.role_arn(settings, place),
+        "BOUNDED_ROLE_ARN": names.role_arn(settings, place) if settings.aws.permissions_boundary else ABSENT,
+        "PERMISSIONS_BOUNDARY": settings.aws.permissions_boundary or ABSENT,
         "REPOSITORY_ARN": names.repository_arn(settings, place),
         # SageMaker writes names in ARNs in lower case.
         "ALGORITHM_NAME": settings.algorithm_name.lower(),
@@ -75,7 +79,12 @@ def needed(settings: Settings, place: names.Place) -> tuple[Statement, ...]:
         TemplateError: the policy's template is missing or broken.
     """
     return tuple(
-        Statement(statement["Sid"], _texts(statement["Action"]), _texts(statement["Resource"]))
+        Statement(
+            statement["Sid"],
+            _texts(statement["Action"]),
+            _texts(statement["Resource"]),
+            tuple(pair for keys in statement.get("Condition", {}).values() for pair in keys.items()),
+        )
         for statement in user_policy(settings, place)["Statement"]
     )
 
@@ -112,7 +121,7 @@ def denials(aws: Aws, source: str, statement: Statement) -> tuple[Denial, ...]:
         ActionNames=list(statement.actions),
         ResourceArns=list(statement.resources),
         ContextEntries=[
-            _context("iam:PassedToService", "string", "sagemaker.amazonaws.com"),
+            *(_context(key, "string", value) for key, value in statement.conditions),
             _context("aws:RequestedRegion", "string", aws.place.region),
             _context("aws:SecureTransport", "boolean", "true"),
         ],

@@ -22,6 +22,7 @@ from botocore.validate import ParamValidator
 
 from container.errors import DataError
 from manager.aws import Aws
+from manager.calls import CopyCall, PostCall
 from manager.console import Terminal
 from manager.errors import AwsError
 
@@ -55,6 +56,8 @@ class ApiCall:
     """Neighbors in one group need no order: they are sent together and shown as one, under the group's name."""
     retry_on: tuple[str, ...] = ()
     """Parts of AWS's errors that tell that the call will succeed a little later."""
+    is_done_by: Callable[[Aws, ClientError], bool] | None = None
+    """Tells, where the call was sent again since no answer came and AWS refuses it, whether the first one did it."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class FileCall:
         partial.replace(self.path)
 
 
-Call = ApiCall | DockerCall | FileCall
+Call = ApiCall | CopyCall | DockerCall | FileCall | PostCall
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,13 @@ def describe(plan: Plan, aws: Aws, terminal: Terminal) -> None:
 
 
 def outline(plan: Plan, terminal: Terminal) -> None:
-    """Print what a plan is going to do, in words, a line per call or group."""
+    """Print what a plan is going to do, in words, a line per call or group, and what it leaves as it is."""
     for group, calls in _groups(plan.calls):
         lines = [f"{group} ({len(calls):,})"] if group else [call.message for call in calls]
         for line in lines:
-            terminal.plain(f"  going to   {line}")
+            terminal.labeled("going to", line)
+    for thing in plan.unchanged:
+        terminal.labeled("keeping", thing)
 
 
 def to_command(call: Call, options: Sequence[str] = ()) -> str:
@@ -151,6 +156,10 @@ def to_command(call: Call, options: Sequence[str] = ()) -> str:
     """
     if isinstance(call, DockerCall):
         return shlex.join(call.command)
+    if isinstance(call, CopyCall):
+        return shlex.join(["aws", "s3", "cp", str(call.source), str(call.target), *options])
+    if isinstance(call, PostCall):
+        return shlex.join(["curl", "-X", "POST", call.url])
     if isinstance(call, FileCall):
         return f"cat > {shlex.quote(str(call.path))} <<'EOF'\n{call.content}EOF"
     words = [
@@ -189,6 +198,11 @@ def _do(call: Call, aws: Aws, terminal: Terminal) -> None:
         call.action(terminal)
     elif isinstance(call, FileCall):
         call.write()
+    elif isinstance(call, PostCall):
+        call.send()
+    elif isinstance(call, CopyCall):
+        with aws.explained(f"could not {call.message}"):
+            _send(call, aws)
     else:
         with aws.explained(f"could not {call.message}"):
             _send_patiently(call, aws, terminal)
@@ -200,11 +214,17 @@ def _send_patiently(call: ApiCall, aws: Aws, terminal: Terminal) -> None:
             _send(call, aws)
             break
         except ClientError as error:
+            if call.is_done_by and _was_sent_again(error) and call.is_done_by(aws, error):
+                break
             sign = next((sign for sign in (*call.retry_on, *EVENTUALLY) if sign in str(error)), "")
             if not sign or attempt == ATTEMPTS:
                 raise
-        terminal.plain(f"  waiting    {call.message}: AWS says {sign}, which passes; trying again")
+        terminal.labeled("waiting", f"{call.message}: AWS says {sign}, which passes; trying again")
         time.sleep(RETRY_SECONDS)
+
+
+def _was_sent_again(error: ClientError) -> bool:
+    return bool(error.response.get("ResponseMetadata", {}).get("RetryAttempts"))
 
 
 def _validate(call: ApiCall, aws: Aws) -> None:
@@ -216,7 +236,10 @@ def _validate(call: ApiCall, aws: Aws) -> None:
         raise AwsError(f"nothing was sent: cannot {call.message}: {' '.join(report.generate_report().split())}")
 
 
-def _send(call: ApiCall, aws: Aws) -> None:
+def _send(call: ApiCall | CopyCall, aws: Aws) -> None:
+    if isinstance(call, CopyCall):
+        call.send(aws.client("s3"))
+        return
     client: BaseClient = aws.client(call.service)
     with contextlib.ExitStack() as opened:
         try:

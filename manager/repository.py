@@ -32,6 +32,17 @@ def uri(aws: Aws, settings: Settings) -> str:
     return str(found["repositories"][0]["repositoryUri"])
 
 
+def future_uri(aws: Aws, settings: Settings) -> str:
+    """Return what `uri` will be once the repository exists: its name at the registry of the account and the region.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    with aws.explained("could not ask for the registry of the account"):
+        (login,) = aws.client("ecr").get_authorization_token()["authorizationData"]
+    return f"{login['proxyEndpoint'].partition('://')[2]}/{names.repository(settings)}"
+
+
 # A scan on push is done within a minute or two, after which it can be read in the console as well.
 SCAN_LOOKS, SCAN_SECONDS = 24, 5.0
 
@@ -45,6 +56,8 @@ class RepositoryState:
     is_immutable: bool = False
     is_scanned: bool = False
     lifecycle: Any = None
+    encryption: Mapping[str, str] = field(default_factory=dict)
+    """`encryptionType` and, with a KMS key, `kmsKey`: its ARN."""
 
     def is_own(self, settings: Settings) -> bool:
         """Whether it exists and carries the project's tag."""
@@ -78,6 +91,7 @@ def read_repository(aws: Aws, settings: Settings) -> RepositoryState:
         found["imageTagMutability"] == "IMMUTABLE",
         found["imageScanningConfiguration"]["scanOnPush"],
         lifecycle,
+        found.get("encryptionConfiguration", {}),
     )
 
 
@@ -124,14 +138,11 @@ def plan_repository(settings: Settings, place: names.Place, state: RepositorySta
     request: dict[str, Any]
     calls = []
     if not state.exists:
-        encryption: dict[str, str] = {"encryptionType": "AES256"}
-        if settings.storage.kms_key:
-            encryption = {"encryptionType": "KMS", "kmsKey": settings.storage.kms_key}
         request = {
             "repositoryName": name,
             "imageScanningConfiguration": scan,
             "imageTagMutability": "IMMUTABLE",
-            "encryptionConfiguration": encryption,
+            "encryptionConfiguration": _encryption(settings),
             "tags": names.tag_list(settings),
         }
         calls.append(ApiCall("ecr", "create_repository", request, f"create the repository {name}", effect))
@@ -151,6 +162,27 @@ def plan_repository(settings: Settings, place: names.Place, state: RepositorySta
         message = f"keep the last {settings.training_image.keep_last} images of the repository {name}"
         calls.append(ApiCall("ecr", "put_lifecycle_policy", request, message, effect))
     return Plan(tuple(calls), () if calls else (f"repository {name}",))
+
+
+def fixed_encryption(settings: Settings, state: RepositoryState) -> str:
+    """Return in what the encryption of a repository that exists is not the settings', and what to do; empty: it is.
+
+    ECR fixes it when a repository is created. What is encrypted by a key although the settings name none may stay.
+    """
+    key, present = settings.storage.kms_key, state.encryption.get("kmsKey", "ECR's own key")
+    if not state.exists or not key or key == present:
+        return ""
+    name = names.repository(settings)
+    return (
+        f"the repository {name} is encrypted by {present}, not by storage.kms_key, and that cannot be changed: to have "
+        f"its images encrypted by {key}, delete it by `aws ecr delete-repository --repository-name {name} --force`, "
+        "then build and push again"
+    )
+
+
+def _encryption(settings: Settings) -> dict[str, str]:
+    key = settings.storage.kms_key
+    return {"encryptionType": "KMS", "kmsKey": key} if key else {"encryptionType": "AES256"}
 
 
 def _lifecycle(settings: Settings) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from container.modeling.settings import Settings
-from manager import names, template
+from manager import names, pretrained, template
 from manager.aws import Aws, error_code
 from manager.errors import AwsError
 from manager.plan import ApiCall, Plan
@@ -27,6 +27,8 @@ class RoleState:
     """Names of all inline policies."""
     attached: tuple[str, ...] = ()
     """ARNs of the managed policies that somebody attached."""
+    boundary: str = ""
+    """ARN of the policy that bounds its permissions; empty: there is none."""
 
 
 def read_role(aws: Aws, role: str) -> RoleState | None:
@@ -53,7 +55,8 @@ def read_role(aws: Aws, role: str) -> RoleState | None:
         inline = iam.list_role_policies(RoleName=role)["PolicyNames"]
         listed = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
         attached = tuple(policy["PolicyArn"] for policy in listed)
-        return RoleState(found["AssumeRolePolicyDocument"], policy, tags, tuple(inline), attached)
+        boundary = found.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
+        return RoleState(found["AssumeRolePolicyDocument"], policy, tags, tuple(inline), attached, boundary)
 
 
 def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -> Plan:
@@ -62,7 +65,7 @@ def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -
     Raises:
         AwsError: a role of that name exists that is not the project's.
     """
-    role = names.role(settings)
+    role, boundary = names.role(settings), settings.aws.permissions_boundary
     trust, policy = trust_policy(place), execution_policy(settings, place)
     put_policy = ApiCall(
         "iam",
@@ -77,6 +80,7 @@ def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -
             "AssumeRolePolicyDocument": json.dumps(trust),
             "Description": f"Runs the SageMaker jobs of the project {settings.project_name}",
             "Tags": names.tag_list(settings),
+            **({"PermissionsBoundary": boundary} if boundary else {}),
         }
         calls = (ApiCall("iam", "create_role", create, f"create the role {role}", "created"), put_policy)
         return Plan(calls)
@@ -85,8 +89,14 @@ def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -
             f"the role {role} exists but does not carry this project's tag, so it is somebody else's: choose another "
             "PROJECT_NAME in config.py, or delete the role if nobody needs it"
         )
+    changes = []
+    # Before all else: who may change bounded roles only may do so from now on. A boundary that is not asked for stays.
+    if boundary and state.boundary != boundary:
+        bounded = {"RoleName": role, "PermissionsBoundary": boundary}
+        message = f"bound what the role {role} may do by {boundary}"
+        changes.append(ApiCall("iam", "put_role_permissions_boundary", bounded, message, "changed"))
     # Exactly the permissions that the jobs need: what somebody added is taken away again.
-    changes = plan_policies_removal(role, [name for name in state.inline if name != POLICY_NAME], state.attached)
+    changes += plan_policies_removal(role, [name for name in state.inline if name != POLICY_NAME], state.attached)
     if state.trust != trust:
         document = {"RoleName": role, "PolicyDocument": json.dumps(trust)}
         message = f"let only SageMaker assume the role {role}"
@@ -142,9 +152,15 @@ def execution_policy(settings: Settings, place: names.Place) -> Any:
         "REPOSITORY_ARN": names.repository_arn(settings, place),
         "KMS_KEYS": sorted({settings.storage.kms_key, settings.training_job.volume_kms_key} - {""}),
     }
+    foreign = pretrained.foreign_path(settings)
+    values |= {"PRETRAINED_BUCKET": foreign.bucket, "PRETRAINED_KEY": foreign.key} if foreign else {}
     policy = template.policy("execution.json", values)
     if values["KMS_KEYS"]:
         policy["Statement"] += template.policy("kms.json", values)
+    if foreign:
+        policy["Statement"] += template.policy("pretrained.json", values)
+    if settings.training_job.save_checkpoints:
+        policy["Statement"] += template.policy("checkpoints.json", values)
     if settings.training_job.subnets:
         policy["Statement"] += template.policy("vpc.json", values)
     return policy

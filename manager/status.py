@@ -17,6 +17,10 @@ from manager.pricing import Machines, Price, machines_of, training_price
 SHOWN_JOBS = 10
 PARALLEL_QUESTIONS = 8
 UNKNOWN = "-"
+WIDE = ("training job", "status", "instances", "duration", "billable s", "spot saving", "about USD")
+# Below so many columns the instances stand below the job's name, and all else fits into the 80 of most terminals.
+WIDE_COLUMNS = 110
+NARROW = ("training job\non instances", "status", "duration", "billed\ns", "saved", "about\nUSD")
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,15 @@ def prices_of(aws: Aws, jobs: Sequence[JobRecord]) -> dict[str, Price]:
 
 def show_jobs(jobs: Sequence[JobRecord], prices: Mapping[str, Price], terminal: Terminal) -> None:
     """Print training jobs as a table, and why a price is not known."""
-    header = ("training job", "status", "instances", "duration", "billable s", "spot saving", "about USD")
-    terminal.table("Last training jobs", header, [_row(job, prices) for job in jobs])
+    header: tuple[str, ...] = WIDE
+    rows: list[tuple[str, ...]] = [_row(job, prices) for job in jobs]
+    if terminal.out.width < WIDE_COLUMNS:
+        header = NARROW
+        rows = [(f"{name}\n{machines}", status, *numbers) for name, status, machines, *numbers in rows]
+    terminal.table("Last training jobs", header, rows, whole=len(header))
     for instance_type, price in prices.items():
         if price.usd_per_hour is None:
-            terminal.plain(f"the price of {instance_type} is unknown ({price.why_unknown})")
+            terminal.prose(f"the price of {instance_type} is unknown ({price.why_unknown})")
 
 
 def _row(job: JobRecord, prices: Mapping[str, Price]) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from manager.plan import ApiCall, Plan
 from manager.role import RoleState, plan_policies_removal, read_role
 
 MOST_OBJECTS_IN_A_CALL = 1000
+# How often a bucket is emptied into which S3 goes on to deliver records of accesses.
+ATTEMPTS = 6
 RUNNING = ("InProgress", "Stopping")
 
 
@@ -94,7 +96,7 @@ def plan_silence(settings: Settings, holdings: Holdings) -> Plan:
 
 
 def plan_teardown(settings: Settings, holdings: Holdings, *, with_data: bool) -> Plan:
-    """Plan the removal; buckets that hold objects stay, unless the data are to go as well."""
+    """Plan the removal; buckets that hold objects stay, and so does their log, unless the data are to go as well."""
     # The records of the jobs go last of what belongs to them: they tell which logs are the project's.
     calls = [*_plan_logs(holdings), *_plan_jobs(holdings)]
     for name in holdings.repositories:
@@ -107,6 +109,9 @@ def plan_teardown(settings: Settings, holdings: Holdings, *, with_data: bool) ->
     for bucket, versions in sorted(holdings.versions.items(), key=lambda item: item[0] == names.log_bucket(settings)):
         if versions and not with_data:
             kept.append(f"bucket {bucket}, since it holds objects: --with_data deletes them too")
+            continue
+        if kept and bucket == names.log_bucket(settings):
+            kept.append(f"bucket {bucket}, since who accesses the others is recorded there")
             continue
         calls += _plan_objects(bucket, versions)
         calls.append(ApiCall("s3", "delete_bucket", {"Bucket": bucket}, f"delete the bucket {bucket}", "deleted"))

@@ -2,25 +2,35 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from container.modeling import overrides
 from container.modeling.settings import Settings
 from manager import names, template
-from manager.aws import Aws
+from manager.aws import Aws, error_code
 from manager.errors import JobError, TemplateError
+from manager.monitoring import describe_job
 from manager.plan import ApiCall, FileCall, Plan
 from manager.template import ABSENT
 
 TEMPLATE = "training-job-config-template.json"
 RENDERED = "training-job-config.json"
+PRETRAINED = "pretrained"
 # What CreateTrainingJob answers while the role that was just created is not known everywhere.
 ROLE_NOT_KNOWN = "Could not assume role"
+# How long ago a request can have been sent whose answer was lost: all attempts of boto3 together take less.
+LOST_ANSWER = timedelta(minutes=15)
 
 
-def render_request(settings: Settings, place: names.Place, image: str, job: str, template_file: Path) -> Any:
+def render_request(
+    settings: Settings, place: names.Place, image: str, job: str, template_file: Path, pretrained_uri: str = ""
+) -> Any:
     """Return the CreateTrainingJob request of a job.
 
     Args:
@@ -29,9 +39,11 @@ def render_request(settings: Settings, place: names.Place, image: str, job: str,
         image: the training image as ECR names it, with its digest.
         job: name of the job.
         template_file: the template; fields that it has beside the usual ones go through as they are.
+        pretrained_uri: where the channel `pretrained` reads the earlier model; empty: there is no such channel.
 
     Raises:
-        TemplateError: the template is missing, is no JSON object, or has a placeholder without a value.
+        TemplateError: the template is missing, is no JSON object, has a placeholder without a value, or no place for
+            the channel.
         SettingsError: more settings differ from their defaults than SageMaker takes hyperparameters.
     """
     settings_of_job, output = settings.training_job, names.output_bucket(settings)
@@ -42,15 +54,17 @@ def render_request(settings: Settings, place: names.Place, image: str, job: str,
         "DATA_BUCKET": names.data_bucket(settings),
         "OUTPUT_BUCKET": output,
         "OUTPUT_KMS_KEY": settings.storage.kms_key or ABSENT,
+        "PRETRAINED_CHANNEL": _pretrained_channel(pretrained_uri) if pretrained_uri else ABSENT,
         "INPUT_MODE": settings_of_job.input_mode,
         "INSTANCE_TYPE": settings_of_job.instance_type,
+        "INSTANCE_COUNT": settings_of_job.instance_count,
         "VOLUME_SIZE_GB": settings_of_job.volume_size_gb,
         "VOLUME_KMS_KEY": settings_of_job.volume_kms_key or ABSENT,
         "KEEP_ALIVE_SECONDS": settings_of_job.keep_alive_seconds or ABSENT,
         "MAX_RUNTIME_SECONDS": settings_of_job.max_runtime_seconds,
         "SPOT": settings_of_job.spot,
         "MAX_WAIT_SECONDS": settings_of_job.max_wait if settings_of_job.spot else ABSENT,
-        "CHECKPOINTS": f"s3://{output}/{job}/checkpoints/" if settings_of_job.spot else ABSENT,
+        "CHECKPOINTS": names.checkpoints_uri(settings, job) if settings_of_job.save_checkpoints else ABSENT,
         "RETRY_ATTEMPTS": settings_of_job.retry_attempts or ABSENT,
         "NETWORK_ISOLATION": settings_of_job.network_isolation,
         "ENCRYPT_TRAFFIC": settings_of_job.encrypt_traffic,
@@ -65,7 +79,19 @@ def render_request(settings: Settings, place: names.Place, image: str, job: str,
         raise TemplateError(
             f"{template_file.name} must be a JSON object with a TrainingJobName, as CreateTrainingJob takes"
         )
+    channels = [channel.get("ChannelName") for channel in request.get("InputDataConfig", [])]
+    if pretrained_uri and PRETRAINED not in channels:
+        raise TemplateError(
+            f"{template_file.name} has no channel {PRETRAINED!r}: add "
+            '"${PRETRAINED_CHANNEL}" to its InputDataConfig, or empty data.pretrained'
+        )
     return request
+
+
+def _pretrained_channel(uri: str) -> Any:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri}
+    # Archives are read from end to end: no use in fetching their parts one by one.
+    return {"ChannelName": PRETRAINED, "DataSource": {"S3DataSource": source}, "InputMode": "File"}
 
 
 def plan_training(request: Any, rendered_file: Path) -> Plan:
@@ -73,8 +99,37 @@ def plan_training(request: Any, rendered_file: Path) -> Plan:
     job = request["TrainingJobName"]
     write = FileCall(rendered_file, json.dumps(request, indent=2) + "\n", f"write the request to {rendered_file.name}")
     message = f"launch the training job {job}"
-    launch = ApiCall("sagemaker", "create_training_job", request, message, "created", retry_on=(ROLE_NOT_KNOWN,))
+    launch = ApiCall(
+        "sagemaker",
+        "create_training_job",
+        request,
+        message,
+        "created",
+        retry_on=(ROLE_NOT_KNOWN,),
+        is_done_by=partial(_is_launched, request),
+    )
     return Plan((write, launch))
+
+
+def _is_launched(request: Any, aws: Aws, error: ClientError) -> bool:
+    """Whether the job whose name AWS says to be taken is the one of this request, made some moments ago.
+
+    Raises:
+        ProjectError: AWS refuses to tell.
+    """
+    if error_code(error) != "ResourceInUse":
+        return False
+    job = describe_job(aws, request["TrainingJobName"])
+    # By AWS's clock alone: that of this machine may be wrong.
+    date = error.response["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return (
+        now - job["CreationTime"] < LOST_ANSWER
+        and job["RoleArn"] == request["RoleArn"]
+        and job["AlgorithmSpecification"].get("TrainingImage") == request["AlgorithmSpecification"].get("TrainingImage")
+        and job.get("HyperParameters", {}) == request.get("HyperParameters", {})
+        and {_pair(tag) for tag in request.get("Tags", [])} <= _tags(aws, job["TrainingJobArn"])
+    )
 
 
 def plan_stop(job: str) -> Plan:
@@ -111,8 +166,15 @@ def job_names(aws: Aws, settings: Settings) -> Iterator[str]:
 
 def _is_own(aws: Aws, settings: Settings, summary: Any) -> bool:
     """Whether a job carries the project's tag: another project of the account may have the same ALGORITHM_NAME."""
-    tags = aws.client("sagemaker").list_tags(ResourceArn=summary["TrainingJobArn"])["Tags"]
-    return {"Key": "Project", "Value": settings.project_name} in tags
+    return ("Project", settings.project_name) in _tags(aws, summary["TrainingJobArn"])
+
+
+def _tags(aws: Aws, arn: str) -> set[tuple[str, str]]:
+    return {_pair(tag) for tag in aws.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]}
+
+
+def _pair(tag: Any) -> tuple[str, str]:
+    return tag["Key"], tag["Value"]
 
 
 def new_job_name(settings: Settings) -> str:

@@ -40,7 +40,10 @@ def test_anything_else_is(found: list[Finding], complaint: str) -> None:
 
 def test_a_check_that_broke_off_has_not_passed() -> None:
     log = '{"level": "ERROR", "module": "%s", "message": "%s"}\n'
-    lacking = log % ("iam_service", "ParserError: invalid XML received. Further retries may succeed")
+    lacking = log % (
+        "iam_service",
+        "ClientError: An error occurred (InvalidAction): not offered by this AWS: local_aws has no X",
+    )
     assert judge(RULES_HERE, GOOD, lacking) == []
     (told,) = judge(RULES_HERE, GOOD, lacking + log % ("privilege_escalation", "Service not found"))
     assert told.startswith("Prowler broke off in privilege_escalation: Service not found")

@@ -90,7 +90,7 @@ def test_a_push_needs_the_login_of_ecr(aws: DockerAws, login: dict[str, str]) ->
 
 def test_the_login_is_for_this_registry_and_for_some_hours(aws: DockerAws) -> None:
     (login,) = aws.ecr.get_authorization_token()["authorizationData"]
-    assert login["proxyEndpoint"] == f"http://{aws.repository_uri.partition('/')[0]}"
+    assert f"{login['proxyEndpoint']}/{aws.repository}" == f"http://{aws.repository_uri}"
     assert login["expiresAt"] > datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=11)
 
 

@@ -128,6 +128,19 @@ def test_what_root_wrote_in_a_container_is_the_users(of_another_user: DockerAws)
     ] == ("AlgorithmError: short, exit code: 1")
 
 
+def test_checkpoints_that_only_root_can_read_are_kept(of_another_user: DockerAws) -> None:
+    aws = of_another_user
+    name = aws.start(
+        "umask 077; mkdir /state/sub; echo secret > /state/sub/1",
+        CheckpointConfig={"S3Uri": f"s3://{aws.bucket}/checkpoints", "LocalPath": "/state"},
+    )
+    aws.finish(name)
+    assert "checkpoint" not in aws.warnings(name)
+    kept = aws.s3.get_object(Bucket=aws.bucket, Key="checkpoints/sub/1")["Body"].read()
+    assert kept == b"secret\n"
+    aws.eventually(lambda: not list((aws.server.home / "jobs").iterdir()))
+
+
 def test_an_image_without_chown_is_warned_about(of_another_user: DockerAws) -> None:
     aws = of_another_user
     directory = aws.image_directory("mkdir /opt/ml/model/sub; echo public > /opt/ml/model/sub/weights")

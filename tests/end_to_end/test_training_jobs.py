@@ -24,6 +24,8 @@ def launched(split_project: Project) -> Project:
 def test_the_request_launches_by_the_aws_command_line_too(launched: Project, tmp_path: Path) -> None:
     request = json.loads((launched.root / "training-job-config.json").read_text())
     request["TrainingJobName"] = "by-the-command-line"
+    # Its own folder: it would go on from the first job's checkpoints.
+    request["CheckpointConfig"]["S3Uri"] = "s3://shades-project.output/by-the-command-line/checkpoints/"
     request["HyperParameters"]["training.epochs"] = "1"
     (tmp_path / "request.json").write_text(json.dumps(request))
     aws(launched, "sagemaker", "create-training-job", "--cli-input-json", f"file://{tmp_path / 'request.json'}")

@@ -21,6 +21,7 @@ from manager.errors import AwsError, JobError, RefusedError
 from manager.plan import ApiCall, DockerCall, Plan, execute
 from manager.session import Session
 from tests.conftest import png
+from tests.manager.wire import listening
 from tests.project import Project
 
 PLACE = names.Place("123456789012", "us-east-1")
@@ -121,6 +122,32 @@ def test_deleting_keeps_data_unless_told_otherwise(session: Session) -> None:
     assert account(session.aws)["buckets"] == []
 
 
+def test_what_comes_while_a_bucket_is_emptied_is_deleted_too(session: Session) -> None:
+    executed(session, Counting())
+    s3, log_bucket = session.aws.client("s3"), "shades-project.logs"
+    with listening(str(session.aws.endpoint_url)) as wire:
+        wire.before[f"DELETE /{log_bucket}"] = [lambda: s3.put_object(Bucket=log_bucket, Key="late", Body=b"x")]
+        shown = io.StringIO()
+        told = replace(session.terminal, out=Console(file=shown, width=200))
+        over_wire = replace(session, aws=aws_module.connect_local(session.settings, wire.url), terminal=told)
+        commands.delete(over_wire, with_data=True)
+    assert "something came into a bucket after it was emptied; emptying it again" in shown.getvalue()
+    assert not any(account(session.aws).values())
+
+
+def test_what_is_kept_is_told_with_the_reason_before_the_question(session: Session) -> None:
+    executed(session, Counting())
+    shown = io.StringIO()
+    told = replace(session, terminal=replace(session.terminal, out=Console(file=shown, width=200)))
+    for _ in range(2):
+        shown.truncate(0)
+        commands.delete(told, with_data=False)
+        text = shown.getvalue()
+        assert "keeping    bucket shades-project.data, since it holds objects: --with_data deletes them too" in text
+        assert "keeping    bucket shades-project.logs, since" in text
+    assert "going to" not in text
+
+
 def test_deleting_asks_for_the_name_of_the_project(session: Session) -> None:
     executed(session, Counting())
     asked = []
@@ -210,6 +237,16 @@ def test_keys_and_networks_are_in_the_policy_only_when_used() -> None:
     assert "ec2:" not in plain
 
 
+def test_only_checkpoints_may_be_deleted_and_only_where_they_are_kept() -> None:
+    def deleting(value: str) -> list[str]:
+        settings = load_settings(assignments={"training_job.save_checkpoints": value})
+        statements = role.execution_policy(settings, PLACE)["Statement"]
+        return [statement["Resource"] for statement in statements if "Delete" in json.dumps(statement["Action"])]
+
+    assert deleting("true") == ["arn:aws:s3:::handwritten-digits.output/*/checkpoints/*"]
+    assert deleting("false") == []
+
+
 def test_every_region_is_created_in_the_way_that_it_asks_for() -> None:
     settings: Settings = load_settings()
     absent = buckets.BucketState(False, {})
@@ -241,6 +278,21 @@ def test_what_somebody_attached_to_the_role_is_taken_away(session: Session) -> N
     assert iam.list_attached_role_policies(RoleName="shades-project-sagemaker")["AttachedPolicies"] == []
     assert iam.list_role_policies(RoleName="shades-project-sagemaker")["PolicyNames"] == ["training"]
     iam.delete_policy(PolicyArn=arn)
+
+
+def test_a_boundary_of_the_role_is_set_wherever_the_settings_name_one(session: Session) -> None:
+    iam, name = session.aws.client("iam"), "shades-project-sagemaker"
+    boundaries = [f"arn:aws:iam::123456789012:policy/boundary-{number}" for number in range(2)]
+
+    def with_boundary(arn: str) -> Session:
+        changed = session.settings.aws.model_copy(update={"permissions_boundary": arn})
+        return replace(session, settings=session.settings.model_copy(update={"aws": changed}))
+
+    # A role that is created, one that exists, and one whose boundary is somebody else's.
+    for arn, expected in zip([*boundaries, ""], [*boundaries, boundaries[-1]], strict=True):
+        executed(with_boundary(arn), Counting())
+        assert iam.get_role(RoleName=name)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"] == expected
+        assert executed(with_boundary(arn), Counting()) == []
 
 
 def test_other_peoples_tags_and_stricter_looks_of_policies(session: Session) -> None:

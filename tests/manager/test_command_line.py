@@ -49,6 +49,15 @@ class TestUsage:
             split_project, "--init_s3_buckets", "--set", "aws.region=eu-central-1"
         )
 
+    def test_a_missing_region_is_another_thing_than_missing_credentials(self, split_project: Project) -> None:
+        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        nowhere = Project(split_project.root, split_project.environment | credentials)
+        for command in ("--init_s3_buckets", "--status"):
+            assert "no AWS region is set: run `aws configure`, set aws.region" in error(nowhere, command)
+        checked = nowhere.manage("--check")
+        assert checked.returncode == 1
+        assert re.search(r"^  problem    region: .*no AWS region is set", checked.stdout, re.MULTILINE)
+
     def test_an_error_has_its_traceback_only_with_debug(self, project: Project) -> None:
         failed = project.manage("--launch_training", "--config", "missing.py", "--debug")
         assert failed.returncode == 1
@@ -110,6 +119,13 @@ class TestInit:
             }
             assert {"Key": "Project", "Value": "shades-project"} in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
 
+    def test_who_accesses_the_record_of_accesses_is_recorded_too(self, initialized: Project) -> None:
+        s3, bucket = initialized.client("s3"), "shades-project.logs"
+        log = {"TargetBucket": bucket, "TargetPrefix": f"{bucket}/"}
+        assert s3.get_bucket_logging(Bucket=bucket)["LoggingEnabled"] == log
+        rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+        assert {"Days": 90} in [rule.get("Expiration") for rule in rules]
+
     def test_the_sets_are_uploaded_under_their_names(self, initialized: Project) -> None:
         listed = initialized.client("s3").list_objects_v2(Bucket=DATA)["Contents"]
         keys = {item["Key"] for item in listed}
@@ -166,6 +182,21 @@ class TestImage:
     def test_the_same_code_is_pushed_once(self, initialized: Project) -> None:
         assert "push the image" in initialized.manage_local("--build_and_push_docker_image").stdout
         assert "unchanged  image" in initialized.manage_local("--build_and_push_docker_image").stdout
+
+    def test_a_key_that_comes_after_the_repository_is_told_to_be_without_effect(self, initialized: Project) -> None:
+        initialized.manage_local("--build_and_push_docker_image")
+        key = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+        setting = ("--set", f"storage.kms_key={key}")
+        told = "is encrypted by ECR's own key, not by storage.kms_key, and that cannot be changed"
+        remedy = "aws ecr delete-repository --repository-name shades-project/shades --force"
+        warning = initialized.manage_local("--build_and_push_docker_image", *setting).stderr
+        assert warning.startswith(f"warning: the repository shades-project/shades {told}")
+        assert remedy in warning
+        checked = initialized.manage("--local", "--check", *setting).stdout
+        (line,) = [line for line in checked.splitlines() if "repository shades-project/shades:" in line]
+        assert line.split()[0] == "warning"
+        assert told in line
+        assert remedy in line
 
     def test_a_changed_setting_needs_no_new_image(self, initialized: Project) -> None:
         initialized.manage_local("--build_and_push_docker_image")

@@ -9,7 +9,6 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
-from parliament import analyze_policy_string
 
 from container.modeling.config_file import load_settings
 from manager import names, permissions
@@ -279,13 +278,16 @@ class TestPermissions:
         answer_as_iam(wire, "arn:aws:iam::123456789012:root")
         assert levels(patient, "credentials") == ["warning"]
 
-    @pytest.mark.parametrize("key", ["", "arn:aws:kms:eu-central-1:123456789012:key/1111-2222"])
-    def test_parliament_finds_nothing_in_what_they_are(self, key: str) -> None:
-        policy = permissions.user_policy(load_settings(assignments={"storage.kms_key": key}), PLACE)
-        assert [statement["Sid"] for statement in policy["Statement"]].count("UseTheKey") == bool(key)
-        found = [str(finding) for finding in analyze_policy_string(json.dumps(policy)).findings]
-        # An action that is younger than this parliament.
-        assert [finding for finding in found if "Unknown action sagemaker:DeleteTrainingJob" not in finding] == []
+    def test_a_boundary_is_part_of_the_question(self, patient: Patient, wire: Wire) -> None:
+        boundary = "arn:aws:iam::123456789012:policy/boundary"
+        answer_as_iam(wire, USER)
+        answer, asked = wire.answers["SimulatePrincipalPolicy"], list[str]()
+        wire.answers["SimulatePrincipalPolicy"] = lambda query: (asked.append(json.dumps(query)), answer(query))[1]
+        aws = patient.settings.aws.model_copy(update={"permissions_boundary": boundary})
+        found = findings(dataclasses.replace(patient, settings=patient.settings.model_copy(update={"aws": aws})))
+        assert found["permission to bound the role"].level == "ok"
+        (question,) = [text for text in asked if "iam:CreateRole" in text]
+        assert boundary in question
 
 
 class TestQuota:
@@ -310,6 +312,17 @@ class TestQuota:
             update={"training_job": patient.settings.training_job.model_copy(update={"spot": True})}
         )
         assert levels(dataclasses.replace(patient, settings=spot), "quota") == ["ok"]
+
+    def test_each_instance_counts_and_those_that_are_kept_have_one_of_their_own(
+        self, patient: Patient, wire: Wire
+    ) -> None:
+        answer_as_quotas(wire, {QUOTA: 3, "ml.g5.xlarge for training warm pool usage": 0})
+        changed = {"instance_count": 3, "keep_alive_seconds": 60}
+        job = patient.settings.training_job.model_copy(update=changed)
+        several = dataclasses.replace(patient, settings=patient.settings.model_copy(update={"training_job": job}))
+        finding = findings(several)["quota"]
+        assert finding.level == "problem"
+        assert "'ml.g5.xlarge for training warm pool usage' is 0, and a job needs 3" in finding.text
 
     def test_an_instance_type_that_does_not_exist(self, patient: Patient, wire: Wire) -> None:
         answer_as_quotas(wire, {})

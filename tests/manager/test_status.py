@@ -1,11 +1,13 @@
 """The table of the last training jobs: what AWS says of them, and what that makes of their costs."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from container.modeling.config_file import load_settings
 from manager.console import Terminal
@@ -73,6 +75,23 @@ class TestTable:
         assert isinstance(terminal.out.file, StringIO)
         (row,) = [line.split() for line in terminal.out.file.getvalue().splitlines() if "shades-2030" in line]
         assert row[1:] == ["Completed", "2", "x", "ml.g5.xlarge", "16:40", "300", "70%", "0.30"]
+
+    @pytest.mark.parametrize("algorithm", ["digits-cnn", "a" * 43])
+    def test_in_80_columns_no_cell_is_cut(self, algorithm: str) -> None:
+        file, name = StringIO(), f"{algorithm}-2030-01-01-10-00-00"
+        narrow = Terminal(out=Console(file=file, width=80, highlight=False, soft_wrap=True, force_terminal=True))
+        running = record(TrainingJobName=name, TrainingJobStatus="InProgress", BillableTimeInSeconds=86_400)
+        show_jobs([running], {"ml.g5.xlarge": Price(100.0)}, narrow)
+        lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in file.getvalue().splitlines()]
+        assert max(map(len, lines)) <= 80
+        (first,) = [number for number, line in enumerate(lines) if "InProgress" in line]
+        assert lines[first].split()[1:] == ["InProgress", "16:40", "86,400", "-", "4,800.00"]
+        assert "".join(line.split()[0] for line in lines[first:] if line.strip()).startswith(f"{name}2")
+        assert "2 x ml.g5.xlarge" in [line.strip() for line in lines]
+
+    def test_what_is_no_terminal_gets_a_row_as_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        show_jobs([record(TrainingJobName=f"{'a' * 43}-2030-01-01-10-00-00")], PRICES, Terminal())
+        assert "2 x ml.g5.xlarge      16:40        1,000" in capsys.readouterr().out
 
     def test_why_a_price_is_unknown_is_said_once(self, terminal: Terminal) -> None:
         show_jobs([record(), record()], {"ml.g5.xlarge": Price(None, "AccessDenied")}, terminal)

@@ -126,6 +126,7 @@ def test_no_object_has_a_key_that_escapes(action: str, key: str, bucket: str) ->
     ("account", "source", "transport", "expected"),
     [
         ("123456789012", DATA, HTTPS, "Allow"),
+        ("123456789012", LOGS, HTTPS, "Allow"),
         ("123456789012", DATA, HTTP, "Deny"),
         ("999999999999", DATA, HTTPS, ""),
         ("123456789012", "shades-project-of-others", HTTPS, ""),

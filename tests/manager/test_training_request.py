@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from container.errors import SettingsError
 from container.modeling.config_file import load_settings
 from manager import names, training
 from manager.errors import TemplateError
@@ -31,6 +32,24 @@ def test_values_keep_their_types() -> None:
     assert request["AlgorithmSpecification"]["TrainingImage"] == IMAGE
     assert request["HyperParameters"]["training.learning_rate"] == "0.25"
     assert "${" not in json.dumps(request)
+
+
+@pytest.mark.parametrize("spot", ["true", "false"])
+def test_checkpoints_are_kept_unless_the_settings_say_otherwise(spot: str) -> None:
+    uri = "s3://handwritten-digits.output/digits-cnn-2030-01-02-03-04-05/checkpoints/"
+    assert render(training_job__spot=spot)["CheckpointConfig"] == {"S3Uri": uri}
+    request = render(training_job__spot=spot, training_job__save_checkpoints="false")
+    assert "CheckpointConfig" not in request
+    assert request["EnableManagedSpotTraining"] is (spot == "true")
+
+
+def test_several_instances_are_asked_for_together() -> None:
+    assert render()["ResourceConfig"]["InstanceCount"] == 1
+    request = render(training_job__instance_count="3", training_job__encrypt_traffic="true", training_job__spot="true")
+    assert request["ResourceConfig"]["InstanceCount"] == 3
+    assert request["EnableInterContainerTrafficEncryption"] is True
+    with pytest.raises(SettingsError, match=r"training_job\.instance_count"):
+        render(training_job__instance_count="0")
 
 
 def test_only_what_differs_from_the_defaults_is_sent() -> None:

@@ -58,6 +58,9 @@ def test_the_commands_on_the_way_pass(session: Session) -> None:
     commands.stop_training(session, job)
     with pytest.raises(JobError, match="was stopped"):
         commands.monitor(session, job)
+    checkpoint = f"{job}/checkpoints/x"
+    session.aws.client("s3").put_object(Bucket=names.output_bucket(session.settings), Key=checkpoint, Body=b"x")
+    commands.stop_training(session, commands.resume_training(session, job, {}, image))
     commands.init_s3_buckets(session)
 
 

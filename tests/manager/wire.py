@@ -15,7 +15,7 @@ import boto3
 from manager.aws import Aws
 from tests.aws import REGION
 
-HOP_HEADERS = ("connection", "transfer-encoding", "keep-alive", "content-length")
+HOP_HEADERS = ("connection", "transfer-encoding", "keep-alive", "content-length", "date", "server")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Wire:
     """After how many bytes of the answer to the next GET, and the one after it, the connection breaks."""
     ranges: list[str | None] = field(default_factory=list)
     """The Range header of each GET."""
+    lost: list[str] = field(default_factory=list)
+    """Operations whose next answer never arrives, though they are carried out."""
+    before: dict[str, list[Callable[[], object]]] = field(default_factory=dict)
+    """What happens right before a request by its method and path, such as `DELETE /bucket`, each time the next one."""
     operations: list[str] = field(default_factory=list)
     """Of each request the HTTP method, and the name of the operation where a POST tells it."""
 
@@ -63,6 +67,13 @@ class Wire:
         self.operations.append(name)
         return self.answers[name](document) if name in self.answers else None
 
+    def loses(self) -> bool:
+        """Whether the answer to the last operation is lost."""
+        if self.operations[-1] not in self.lost:
+            return False
+        self.lost.remove(self.operations[-1])
+        return True
+
 
 @contextmanager
 def listening(upstream: str) -> Iterator[Wire]:
@@ -75,6 +86,8 @@ def listening(upstream: str) -> Iterator[Wire]:
         def _handle(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             answer = wire.answer(self.command, self.headers.get("X-Amz-Target", ""), body)
+            if coming := wire.before.get(f"{self.command} {self.path}"):
+                coming.pop(0)()
             if answer:
                 headers = {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
                 self._send(answer.status, headers, answer.body)
@@ -94,7 +107,10 @@ def listening(upstream: str) -> Iterator[Wire]:
             if self.command == "GET":
                 wire.ranges.append(self.headers.get("Range"))
                 content = content[: wire.cuts.pop(0)] if wire.cuts else content
-            self._send(response.status, kept | {"Content-Length": length or "0"}, content)
+            if wire.loses():
+                self.close_connection = True
+            else:
+                self._send(response.status, kept | {"Content-Length": length or "0"}, content)
             connection.close()
 
         def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
