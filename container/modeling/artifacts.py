@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from container.modeling.decoding import decode_image
 from container.modeling.evaluate import Evaluation
-from container.modeling.models import class_probabilities
+from container.modeling.networks.models import class_probabilities
 from container.modeling.settings import ContainerSettings, Image
 from container.report import facts
 

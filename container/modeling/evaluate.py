@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from container.report.facts import ClassScores, Prediction, Predictions, Scores
 
 if TYPE_CHECKING:
-    from container.modeling.checked_parts import OwnMetrics
+    from container.modeling.own_parts.checked import OwnMetrics
 
 
 @dataclass(frozen=True)

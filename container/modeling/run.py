@@ -10,21 +10,21 @@ import keras
 from container.dataset.weights import image_weights
 from container.modeling.artifacts import write_judgement, write_model
 from container.modeling.augmentation import build_augmentor
-from container.modeling.backbones import WeightFolders
 from container.modeling.channels import EVALUATION, TRAINING, VALIDATION, Folders, check_classes
-from container.modeling.checkpoints import CheckpointFolder
 from container.modeling.evaluate import Evaluation, evaluate, predictions
-from container.modeling.initial_weights import load_initial_weights
 from container.modeling.input_pipeline import Batches, LabeledImages
 from container.modeling.job import Job
-from container.modeling.loading import load_images
-from container.modeling.models import build_model
-from container.modeling.optimization import Fitted, fit
-from container.modeling.part_errors import explained_parts
-from container.modeling.parts import OwnParts, load_parts
+from container.modeling.networks.backbones import WeightFolders
+from container.modeling.networks.initial_weights import load_initial_weights
+from container.modeling.networks.models import build_model
+from container.modeling.optimization.checkpoints import CheckpointFolder
+from container.modeling.optimization.fit import Fitted, fit
+from container.modeling.optimization.steps import Augmentor, Predictor
+from container.modeling.own_parts.errors import explained_parts
+from container.modeling.own_parts.loading import load_images
+from container.modeling.own_parts.parts import OwnParts, load_parts
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import deferred_stop
-from container.modeling.training_steps import Augmentor, Predictor
 from container.report.facts import Metrics
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from container.modeling.channels import index_channels
 from container.modeling.devices import check_gpus, import_tensorflow
 from container.modeling.job import Job, OptMl
 from container.modeling.overrides import override
-from container.modeling.part_errors import PARTS_FOLDER
-from container.modeling.part_sources import check_parts
+from container.modeling.own_parts.errors import PARTS_FOLDER
+from container.modeling.own_parts.sources import check_parts
 from container.modeling.settings import ContainerSettings
 
 logger = logging.getLogger(__name__)

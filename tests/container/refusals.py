@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from container.errors import ProjectError
-from container.modeling.part_errors import PartError
+from container.modeling.own_parts.errors import PartError
 
 
 def refusal(function: Callable[[], Any], error: type[ProjectError] = PartError) -> str:

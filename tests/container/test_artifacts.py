@@ -7,7 +7,7 @@ import pytest
 
 from container.modeling.artifacts import write_judgement, write_model
 from container.modeling.evaluate import evaluate, predictions
-from container.modeling.models import build_model
+from container.modeling.networks.models import build_model
 from container.modeling.settings import ContainerSettings, Image, Model
 from container.report import facts
 

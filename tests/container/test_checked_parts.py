@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from container.modeling.checked_parts import OwnAugmentor, OwnEvaluator, OwnModelBuilder, OwnPreprocessor
 from container.modeling.evaluate import predictions
-from container.modeling.part_sources import (
+from container.modeling.own_parts.checked import OwnAugmentor, OwnEvaluator, OwnModelBuilder, OwnPreprocessor
+from container.modeling.own_parts.sources import (
     AUGMENTOR,
     EVALUATOR,
     MODEL_BUILDER,

@@ -15,10 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from container.errors import ProjectError, SettingsError
-from container.modeling.backbones import WeightFolders
-from container.modeling.initial_weights import load_initial_weights
-from container.modeling.models import build_model, class_probabilities, release_last_layers
-from container.modeling.networks import leaves
+from container.modeling.networks.backbones import WeightFolders
+from container.modeling.networks.initial_weights import load_initial_weights
+from container.modeling.networks.layers import leaves
+from container.modeling.networks.models import build_model, class_probabilities, release_last_layers
 from container.modeling.settings import ContainerSettings, FineTuning, Image, Model
 
 FLOWERS = ("daisy", "rose", "tulip")

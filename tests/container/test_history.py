@@ -5,7 +5,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from container.modeling.history import VALIDATION_METRICS, History
+from container.modeling.optimization.history import VALIDATION_METRICS, History
 from container.modeling.settings import Training
 from container.report.facts import Epoch
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from container.errors import SettingsError
-from container.modeling import imagenet
-from container.modeling.backbones import WeightFolders
-from container.modeling.models import build_model
-from container.modeling.networks import set_weights
+from container.modeling.networks import imagenet
+from container.modeling.networks.backbones import WeightFolders
+from container.modeling.networks.layers import set_weights
+from container.modeling.networks.models import build_model
 from container.modeling.settings import ContainerSettings, FineTuning, Image, Model
 
 PROGRAM = Path(imagenet.__file__)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from container.errors import DataError
-from container.modeling.checked_parts import OwnLoader
 from container.modeling.decoding import decode_image
-from container.modeling.loading import load_images
-from container.modeling.part_sources import (
+from container.modeling.own_parts.checked import OwnLoader
+from container.modeling.own_parts.loading import load_images
+from container.modeling.own_parts.sources import (
     LOADER,
     Choice,
 )

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from container.modeling.container_settings import Loss
-from container.modeling.losses import build_loss
+from container.modeling.optimization.losses import build_loss
 
 FIRST_OF_THREE = [[1.0, 0.0, 0.0]]
 SETTINGS = [

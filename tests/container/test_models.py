@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 
 from container.errors import SettingsError
 from container.modeling.backbone_names import BACKBONES
-from container.modeling.models import build_model, class_probabilities, release_last_layers
-from container.modeling.networks import leaves
+from container.modeling.networks.layers import leaves
+from container.modeling.networks.models import build_model, class_probabilities, release_last_layers
 from container.modeling.settings import ContainerSettings, FineTuning, Image, Model
 
 # The smallest input that a backbone takes, where it is not 32 pixels a side.
 SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
 # One of each family. MobileNetV3, ConvNeXt and InceptionResNetV2 have layers that Keras cannot load from HDF5.
-FAMILIES = (
-    *("ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "InceptionV3"),
-    *("MobileNet", "MobileNetV2", "MobileNetV3Large", "NASNetMobile", "ResNet50", "ResNet50V2", "VGG16", "Xception"),
-)
+FAMILIES = (*("ConvNeXtTiny", "EfficientNetB0", "InceptionV3", "MobileNetV3Large", "ResNet50V2", "VGG16"),)
 
 
 def fine_tune(image: Image | None = None, **values: Any) -> ContainerSettings:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from container.modeling.augmentation import build_augmentor
-from container.modeling.checkpoints import CheckpointFolder
 from container.modeling.input_pipeline import Batches, LabeledImages
-from container.modeling.models import build_model
-from container.modeling.optimization import DivergedError, Fitted, fit
+from container.modeling.networks.models import build_model
+from container.modeling.optimization.checkpoints import CheckpointFolder
+from container.modeling.optimization.fit import DivergedError, Fitted, fit
+from container.modeling.optimization.steps import Predictor
 from container.modeling.settings import Augmentation, ContainerSettings, FineTuning, Image, Model, Training
 from container.modeling.stopping import Stop
-from container.modeling.training_steps import Predictor
 
 BATCH = 8
 

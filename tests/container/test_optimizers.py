@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from container.errors import SettingsError
 from container.modeling.container_settings import ContainerSettings, Optimizer, Schedule, Training
-from container.modeling.history import History
-from container.modeling.optimizers import build_optimizer, reduce_on_plateau
+from container.modeling.optimization.history import History
+from container.modeling.optimization.optimizers import build_optimizer, reduce_on_plateau
 from container.report.facts import Epoch
 
 BY_KERAS = {

@@ -6,7 +6,7 @@ import pytest
 
 from container.errors import ProjectError
 from container.modeling.overrides import override
-from container.modeling.part_sources import (
+from container.modeling.own_parts.sources import (
     check_parts,
 )
 from container.modeling.settings import ContainerSettings

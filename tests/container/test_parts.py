@@ -30,8 +30,8 @@ import sys
 from pathlib import Path
 
 from container.modeling.overrides import override
-from container.modeling.part_errors import explained_parts
-from container.modeling.parts import load_parts
+from container.modeling.own_parts.errors import explained_parts
+from container.modeling.own_parts.parts import load_parts
 from container.modeling.settings import ContainerSettings
 
 logging.basicConfig(level=logging.INFO)

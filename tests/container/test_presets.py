@@ -7,7 +7,7 @@ import pytest
 from container.errors import SettingsError
 from container.modeling.augmentation import build_augmentor
 from container.modeling.config_file import CONFIG_FILE, load_settings
-from container.modeling.models import build_model
+from container.modeling.networks.models import build_model
 from container.modeling.overrides import hyperparameters, override
 from container.modeling.presets import PRESETS, preset
 from container.modeling.settings import ContainerSettings

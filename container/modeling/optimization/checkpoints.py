@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from container.modeling.history import History
+from container.modeling.optimization.history import History
 from container.modeling.settings import Checkpoints
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from container.modeling.container_settings import Image
-from container.modeling.part_errors import PartError, failure
-from container.modeling.part_sources import Choice
+from container.modeling.own_parts.errors import PartError, failure
+from container.modeling.own_parts.sources import Choice
 from container.report.facts import PROBABILITY, RESERVED_METRIC_NAMES
 
 METRIC_NAME = r"[A-Za-z][A-Za-z0-9_]{0,63}"

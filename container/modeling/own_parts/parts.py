@@ -15,7 +15,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from container.modeling.checked_parts import (
+from container.modeling.container_settings import ContainerSettings, Image
+from container.modeling.own_parts.checked import (
     OwnAugmentor,
     OwnEvaluator,
     OwnLoader,
@@ -23,9 +24,8 @@ from container.modeling.checked_parts import (
     OwnModelBuilder,
     OwnPreprocessor,
 )
-from container.modeling.container_settings import ContainerSettings, Image
-from container.modeling.part_errors import PARTS_FOLDER, PartError, failure
-from container.modeling.part_sources import (
+from container.modeling.own_parts.errors import PARTS_FOLDER, PartError, failure
+from container.modeling.own_parts.sources import (
     AUGMENTOR,
     EVALUATOR,
     LOADER,

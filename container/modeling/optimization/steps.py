@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from container.modeling.losses import LossFunction
-from container.modeling.models import class_probabilities
+from container.modeling.networks.models import class_probabilities
+from container.modeling.optimization.losses import LossFunction
 
 # Random numbers that a layer may draw in a step before it meets those of the next one.
 DRAWS_PER_STEP = 1024

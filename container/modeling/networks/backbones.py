@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from container.errors import SettingsError
-from container.modeling import imagenet
-from container.modeling.earlier_models import CHANNEL, EarlierModel, opened, source
-from container.modeling.networks import (
+from container.modeling.networks import imagenet
+from container.modeling.networks.earlier_models import CHANNEL, EarlierModel, opened, source
+from container.modeling.networks.layers import (
     DifferentNetworksError,
     before_head,
     copy_weights,
@@ -27,7 +27,7 @@ BACKBONE = "backbone"
 # The layer that reorders channels; it never learns.
 REVERSED_CHANNELS = "reversed_channels"
 # Where the Dockerfile puts what it downloads. What is not there is downloaded when it is needed.
-IMAGENET_FOLDER = Path(__file__).resolve().parents[2] / "imagenet"
+IMAGENET_FOLDER = Path(__file__).resolve().parents[3] / "imagenet"
 
 
 @dataclass(frozen=True)

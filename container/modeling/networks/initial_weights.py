@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from container.errors import SettingsError
-from container.modeling.backbones import WeightFolders
-from container.modeling.earlier_models import EarlierModel, opened, source
-from container.modeling.networks import DifferentNetworksError, check_alike, set_weights, weighted
+from container.modeling.networks.backbones import WeightFolders
+from container.modeling.networks.earlier_models import EarlierModel, opened, source
+from container.modeling.networks.layers import DifferentNetworksError, check_alike, set_weights, weighted
 from container.modeling.settings import Model
 
 logger = logging.getLogger(__name__)

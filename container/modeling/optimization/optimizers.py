@@ -9,7 +9,7 @@ from keras import ops
 
 from container.errors import SettingsError
 from container.modeling.container_settings import ContainerSettings, Optimizer, Schedule
-from container.modeling.history import History
+from container.modeling.optimization.history import History
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from container.errors import DataError
-from container.modeling.checked_parts import OwnLoader
 from container.modeling.container_settings import Image
 from container.modeling.decoding import to_input_size
 from container.modeling.input_pipeline import LabeledImages
+from container.modeling.own_parts.checked import OwnLoader
 
 # Share of the machine's memory that the images of one channel may fill; a generator may have no end.
 MEMORY_SHARE = 1 / 4

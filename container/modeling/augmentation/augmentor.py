@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from container.modeling import augmentation_layers
-from container.modeling.augmentation_checks import augmenting_layers, check_layer, reason_of, refused
-from container.modeling.augmentation_layers import AFFINE, Affine, affine_fill
+from container.modeling.augmentation import layers as augmentation_layers
+from container.modeling.augmentation.checks import augmenting_layers, check_layer, reason_of, refused
+from container.modeling.augmentation.layers import AFFINE, Affine, affine_fill
 from container.modeling.settings import Augmentation, Image
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from container.errors import SettingsError
-from container.modeling.backbones import BACKBONE, REVERSED_CHANNELS, WeightFolders, on_backbone
-from container.modeling.networks import leaves
-from container.modeling.parts import ModelBuilder
+from container.modeling.networks.backbones import BACKBONE, REVERSED_CHANNELS, WeightFolders, on_backbone
+from container.modeling.networks.layers import leaves
+from container.modeling.own_parts.parts import ModelBuilder
 from container.modeling.settings import ContainerSettings, FineTuning, Model
 
 # Batch normalization's usual 0.99 needs thousands of steps before its averages mean something; small data has fewer.

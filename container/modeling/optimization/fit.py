@@ -13,15 +13,15 @@ from sklearn.metrics import f1_score
 
 from container.dataset.weights import epoch_order
 from container.errors import ProjectError
-from container.modeling.checkpoints import Checkpoint, CheckpointFolder, State
-from container.modeling.history import History
 from container.modeling.input_pipeline import Batches
-from container.modeling.losses import build_loss
-from container.modeling.models import release_last_layers
-from container.modeling.optimizers import build_optimizer, reduce_on_plateau
+from container.modeling.networks.models import release_last_layers
+from container.modeling.optimization.checkpoints import Checkpoint, CheckpointFolder, State
+from container.modeling.optimization.history import History
+from container.modeling.optimization.losses import build_loss
+from container.modeling.optimization.optimizers import build_optimizer, reduce_on_plateau
+from container.modeling.optimization.steps import Augmentor, Predictor, TrainingSteps
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import Stop
-from container.modeling.training_steps import Augmentor, Predictor, TrainingSteps
 from container.report.facts import Epoch
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from container.errors import ProjectError
 
 logger = logging.getLogger(__name__)
 
-PARTS_FOLDER = Path(__file__).resolve().parents[1] / "parts"
+PARTS_FOLDER = Path(__file__).resolve().parents[2] / "parts"
 # How much of an error's text is repeated, in characters: TensorFlow's run over pages.
 MAX_REASON = 300
 FILE_IN_TEXT = r'File "([^"\n]+)", line (\d+)'

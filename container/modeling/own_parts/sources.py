@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from container.errors import SettingsError
 from container.modeling import overrides
 from container.modeling.container_settings import ContainerSettings
-from container.modeling.part_errors import PartError
+from container.modeling.own_parts.errors import PartError
 
 # The types that a text in the source names beyond doubt; values of others are parsed where the function is imported.
 PLAIN_TYPES = {"int": int, "float": float, "str": str, "bool": bool}

@@ -1,0 +1,1 @@
+"""Functions of the user's own in container/parts: found, checked and called."""
