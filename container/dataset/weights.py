@@ -57,11 +57,11 @@ def epoch_order(labels: NDArray[Any], seed: int, epoch: int, oversample: bool) -
 
 
 def image_weights(images: LabeledSet, directory: Path, loss: Loss) -> NDArray[np.float32]:
-    """Return how much each training image counts in the loss, shape (images,), with a mean of 1.
+    """Return how much each training image counts in the loss, shape (images,), with a mean of 1 over an epoch.
 
     An image's weight is the product of what `loss.balance`, `loss.class_weights` and its row in labels.csv say; an
-    image without a row counts 1 there. The weights are then scaled to a mean of 1 over the set: only their ratios
-    matter, and the loss, the learning rate and the limit on gradients mean what they mean without weights.
+    image without a row counts 1 there. The weights are then scaled to a mean of 1 over the images that an epoch shows:
+    only their ratios matter, and the loss, the learning rate and the limit on gradients mean what they mean without.
 
     Args:
         images: the training set; no class is empty.
@@ -75,10 +75,13 @@ def image_weights(images: LabeledSet, directory: Path, loss: Loss) -> NDArray[np
     weights = _class_weights(images, loss)[images.labels]
     if loss.weight_column:
         weights = weights * _row_weights(images.names, directory, loss.weight_column)
-    total = weights.sum()
-    if total == 0:
+    shown = np.ones(len(weights))
+    if loss.balance == "oversampling":
+        shown /= np.bincount(images.labels)[images.labels]
+    mean = np.average(weights, weights=shown)
+    if mean == 0:
         raise DataError(f"all weights in the column {loss.weight_column!r} of {directory / LABELS_FILE} are 0")
-    return (weights * (len(weights) / total)).astype(np.float32)
+    return (weights / mean).astype(np.float32)
 
 
 def _shown(positions: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:

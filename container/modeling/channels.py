@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from container.dataset.index import ImageFolder, index_images
 from container.errors import DataError
-from container.modeling.job import Job, JobError
+from container.modeling.job import Job
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +26,8 @@ def index_channels(job: Job) -> Folders:
     """Return the images of a job's channels.
 
     Raises:
-        JobError: the job has several instances.
         DataError: a channel is missing or empty, or holds other classes than it should.
     """
-    if len(job.hosts) > 1:
-        raise JobError(f"the job has {len(job.hosts)} instances, but trains on one: set InstanceCount to 1")
     training = index_images(job.channel(TRAINING))
     check_classes(training.classes, Counter(sample.label for sample in training.samples))
     others = [index_images(job.channel(name), training.classes) for name in (VALIDATION, EVALUATION)]

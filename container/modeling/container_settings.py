@@ -83,7 +83,7 @@ class Training(Section):
     min_delta: float = Field(0.0, ge=0, le=100)
     """The least change of `monitor` that counts as an improvement."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Numbers that the network computes with: the mixed ones are faster on GPUs (float16) and newer ones (bfloat16)."""
+    """Numbers that the network computes with; the mixed ones are faster: float16 on GPUs, bfloat16 on the newest."""
     xla: bool = False
     """Compile the training step by XLA; takes longer to start, and may run faster."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
@@ -210,4 +210,19 @@ class ContainerSettings(Section):
                 raise ValueError(
                     f"schedule.warmup_epochs={self.schedule.warmup_epochs:g} must be less than {name}={epochs}"
                 )
+        schedule, patience = self.schedule, self.training.patience
+        if schedule.name == "plateau" and 0 < patience <= schedule.patience:
+            raise ValueError(
+                f"schedule.patience={schedule.patience} must be less than training.patience={patience}: training would "
+                "end before the learning rate falls"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _output_fits_the_model(self) -> Self:
+        if self.model.output == "sigmoid" and ":" in self.model.name:
+            raise ValueError(
+                "model.output=sigmoid is for baseline and fine_tune: a function of your own returns the probability of "
+                "each class"
+            )
         return self

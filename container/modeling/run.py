@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from container.dataset.weights import image_weights
 from container.modeling.artifacts import write_judgement, write_model
@@ -19,13 +21,13 @@ from container.modeling.networks.initial_weights import load_initial_weights
 from container.modeling.networks.models import build_model
 from container.modeling.optimization.checkpoints import CheckpointFolder
 from container.modeling.optimization.fit import Fitted, fit
-from container.modeling.optimization.steps import Augmentor, Predictor
-from container.modeling.own_parts.errors import explained_parts
+from container.modeling.optimization.steps import BatchAugmentor, Predictor
+from container.modeling.own_parts.errors import PartError, explained_parts
 from container.modeling.own_parts.loading import load_images
 from container.modeling.own_parts.parts import OwnParts, load_parts
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import deferred_stop
-from container.report.facts import Metrics
+from container.report.facts import Metrics, Predictions
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +78,11 @@ def train_and_evaluate(settings: ContainerSettings, job: Job, folders: Folders |
         # A stop leaves two minutes, of which many evaluation images may need more: the model comes first.
         write_model(job.opt_ml.model_dir, model, settings, images.classes)
         with evaluation.explained_errors():
-            probabilities = Predictor(model, len(images.classes))(evaluation.iterate()).probabilities
-        names, labels = images.evaluation.names, images.evaluation.labels
-        judged = evaluate(labels, probabilities, images.classes)
-        predicted = predictions(names, labels, probabilities, images.classes, parts.metrics)
+            outputs = Predictor(model, len(images.classes))(evaluation.iterate())
+        assert outputs is not None
+        probabilities = outputs.probabilities
+        judged = evaluate(images.evaluation.labels, probabilities, images.classes)
+        predicted = _predictions(images, probabilities, parts)
         metrics = _metrics(job, settings, images, model, fitted, judged, predicted.means)
         write_judgement(job.opt_ml.model_dir, metrics, judged, fitted.history, predicted)
     logger.info("evaluation_accuracy=%.4f evaluation_loss=%.4f", metrics.accuracy, metrics.loss)
@@ -117,10 +120,22 @@ def _build(settings: ContainerSettings, job: Job, classes: tuple[str, ...], part
     return model
 
 
-def _augmentor(settings: ContainerSettings, class_count: int, parts: OwnParts) -> Augmentor:
+def _augmentor(settings: ContainerSettings, class_count: int, parts: OwnParts) -> BatchAugmentor:
     if parts.augmentor:
+        if settings.augmentation.layers:
+            logger.warning("augmentation.layers have no effect: parts.augmentor takes their place")
         return parts.augmentor(settings.image, class_count, settings.training.seed)
     return build_augmentor(settings.augmentation, settings.image, settings.training.seed)
+
+
+def _predictions(images: ImageSets, probabilities: NDArray[np.float32], parts: OwnParts) -> Predictions:
+    """Return the predictions with the user's own metrics; without, where one fails: the model is worth more."""
+    known = images.evaluation.names, images.evaluation.labels, probabilities, images.classes
+    try:
+        return predictions(*known, parts.metrics)
+    except PartError as error:
+        logger.error("%s: predictions.csv and metrics.json are without the metrics of parts.evaluator", error)
+        return predictions(*known)
 
 
 def _channel_folder(job: Job, name: str) -> Path:

@@ -5,6 +5,7 @@ TensorFlow is imported last: a job that is set up wrongly fails before, within a
 
 import errno
 import logging
+import signal
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from sagemaker_training.errors import ClientError
 from container.errors import ProjectError
 from container.modeling.channels import index_channels
 from container.modeling.devices import check_gpus, import_tensorflow
-from container.modeling.job import Job, OptMl
+from container.modeling.job import Job, JobError, OptMl
 from container.modeling.overrides import override
 from container.modeling.own_parts.errors import PARTS_FOLDER
 from container.modeling.own_parts.sources import check_parts
@@ -44,6 +45,8 @@ def main() -> None:
     with reported_failure(opt_ml):
         _log_to_stdout()
         run_job(opt_ml)
+        # All is written: a stop that comes now has nothing to stop.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def run_job(opt_ml: OptMl) -> None:
@@ -53,6 +56,8 @@ def run_job(opt_ml: OptMl) -> None:
         ProjectError: the job, its settings or its images are not as they should be, or training failed.
     """
     job = Job.read(opt_ml)
+    if len(job.hosts) > 1:
+        raise JobError(f"the job has {len(job.hosts)} instances, but trains on one: set InstanceCount to 1")
     settings = override(ContainerSettings(), job.hyperparameters)
     check_parts(settings, PARTS_FOLDER)
     check_gpus(job.instance_type)

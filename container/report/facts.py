@@ -68,7 +68,7 @@ class Epoch(Facts):
     seconds: float
     """With the validation."""
     learning_rate: float
-    """Of the step after the epoch's last one."""
+    """At the epoch's end."""
     loss: float
     accuracy: float
     val_loss: float

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from container.modeling.job import OptMl
+from container.modeling.optimization.checkpoints import ForeignCheckpointError
+from container.modeling.train import run_job
 from container.report import facts
 from tests.container.jobs import CLASSES, TINY, lay_out, picture, run, start
 
@@ -60,7 +62,7 @@ def assert_same_training(opt_ml: OptMl, uninterrupted: OptMl) -> None:
 
 def newest_step(opt_ml: OptMl) -> int:
     """How many steps of the running epoch the newest checkpoint has behind it."""
-    names = sorted(path.stem for path in opt_ml.checkpoints_dir.glob("epoch-*.npz"))
+    names = sorted(path.stem for path in opt_ml.checkpoints_dir.glob("checkpoint-*.npz"))
     return int(names[-1].rpartition("-")[2]) if names else 0
 
 
@@ -109,84 +111,82 @@ def test_asked_to_stop_training_keeps_what_it_has_and_goes_on_from_there(opt_ml:
     assert_same_training(opt_ml, uninterrupted)
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
-    opt_ml = lay_out(tmp_path, TINY | {"checkpoints.keep": "3", "training.patience": "0"})
-    assert run(opt_ml)[0] == 0
-    first, second = sorted(opt_ml.checkpoints_dir.iterdir())
-    content = bytearray(second.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    second.write_bytes(content)
-    (opt_ml.checkpoints_dir / "epoch-00009-step-00000000.npz").write_bytes(first.read_bytes()[:1000])
-    (opt_ml.checkpoints_dir / ".incomplete.npz").write_bytes(b"PK")
-    code, log = run(opt_ml)
-    assert code == 0, log
-    assert log.count("is damaged and passed over") == 2
-    assert "resumed_epoch=2 resumed_step=0" in log
-    assert [line.split()[0] for line in log.splitlines() if line.startswith("epoch=")] == ["epoch=2"]
+class TestInOneProcess:
+    """What a second run does with the checkpoints of the first."""
 
+    @pytest.fixture
+    def finished(self, tmp_path: Path) -> OptMl:
+        opt_ml = lay_out(tmp_path, TINY | {"training.patience": "0"})
+        run_job(opt_ml)
+        return opt_ml
 
-def test_only_the_newest_checkpoints_are_kept_and_only_as_often_as_asked_for(tmp_path: Path) -> None:
-    chosen = {
-        "training.epochs": "7",
-        "training.patience": "0",
-        "checkpoints.every_epochs": "2",
-        "checkpoints.keep": "2",
-    }
-    opt_ml = lay_out(tmp_path, TINY | chosen)
-    assert run(opt_ml)[0] == 0
-    assert sorted(path.name[:11] for path in opt_ml.checkpoints_dir.iterdir()) == ["epoch-00004", "epoch-00006"]
+    def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+        self, finished: OptMl, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = finished.checkpoints_dir
+        first, second = sorted(folder.iterdir())
+        content = bytearray(second.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        second.write_bytes(content)
+        (folder / "checkpoint-00000009-epoch-00001-step-00000000.npz").write_bytes(first.read_bytes()[:999])
+        (folder / ".incomplete.npz").write_bytes(b"PK")
+        messages = self.messages_of_a_run(finished, caplog)
+        assert sum("is damaged and passed over" in message for message in messages) == 2
+        assert "resumed_epoch=2 resumed_step=0" in messages
+        assert self.epochs(messages) == ["epoch=2"]
 
+    def test_a_finished_training_is_only_judged_again(self, finished: OptMl, caplog: pytest.LogCaptureFixture) -> None:
+        before = results(finished)
+        shutil.rmtree(finished.model_dir)
+        assert self.epochs(self.messages_of_a_run(finished, caplog)) == []
+        assert results(finished) == before
 
-def test_without_checkpoints_none_are_written(tmp_path: Path) -> None:
-    opt_ml = lay_out(tmp_path, TINY | {"checkpoints.every_epochs": "0", "checkpoints.every_minutes": "0"})
-    assert run(opt_ml)[0] == 0
-    assert not opt_ml.checkpoints_dir.is_dir() or not list(opt_ml.checkpoints_dir.iterdir())
+    def test_more_epochs_go_on_from_the_old_ones(self, finished: OptMl, caplog: pytest.LogCaptureFixture) -> None:
+        messages = self.messages_of_a_run(finished, caplog, {"training.epochs": "4"})
+        assert self.epochs(messages) == ["epoch=3", "epoch=4"]
 
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            ({"model.filters": "[4, 4, 4, 4, 5]"}, "is of another model than the settings ask for"),
+            ({"optimizer.name": "sgd"}, "written with optimizer.name=adam, and now it is sgd: set it back"),
+            ({"training.monitor": "val_f1"}, "written with training.monitor=val_accuracy"),
+        ],
+    )
+    def test_one_of_another_training_fails_the_job(self, finished: OptMl, changed: dict[str, str], said: str) -> None:
+        finished.hyperparameters_file.write_text(json.dumps(dict(TINY | changed)))
+        with pytest.raises(ForeignCheckpointError, match="launch a new job, without --resume") as raised:
+            run_job(finished)
+        assert said in str(raised.value)
 
-def test_a_finished_training_is_only_judged_again(tmp_path: Path) -> None:
-    opt_ml = lay_out(tmp_path)
-    assert run(opt_ml)[0] == 0
-    before = results(opt_ml)
-    shutil.rmtree(opt_ml.model_dir)
-    code, log = run(opt_ml)
-    assert (code, "epoch=" in log.replace("resumed_epoch=", "")) == (0, False)
-    assert results(opt_ml) == before
+    def test_one_of_other_classes_fails_the_job(self, finished: OptMl) -> None:
+        for channel in ("training", "validation", "evaluation"):
+            folder = finished.channel_dir(channel)
+            (folder / "striped").rename(folder / "spotted")
+        with pytest.raises(ForeignCheckpointError, match="the training images are of bright, dark, spotted"):
+            run_job(finished)
 
+    def test_only_the_newest_are_kept_and_only_as_often_as_asked_for(self, tmp_path: Path) -> None:
+        chosen = {"training.epochs": "7", "checkpoints.every_epochs": "2", "checkpoints.keep": "2"}
+        opt_ml = lay_out(tmp_path, TINY | chosen | {"training.patience": "0"})
+        run_job(opt_ml)
+        kept = sorted(path.name for path in opt_ml.checkpoints_dir.iterdir())
+        assert kept == [f"checkpoint-0000000{number}-epoch-0000{2 * number}-step-00000000.npz" for number in (2, 3)]
 
-def test_more_epochs_go_on_from_the_old_ones(tmp_path: Path) -> None:
-    opt_ml = lay_out(tmp_path)
-    assert run(opt_ml)[0] == 0
-    opt_ml.hyperparameters_file.write_text(json.dumps(dict(TINY | {"training.epochs": "4"})))
-    code, log = run(opt_ml)
-    assert code == 0, log
-    assert [line.split()[:2] for line in log.splitlines() if line.startswith("epoch=")] == [
-        [f"epoch={number}", "epochs=4"] for number in (3, 4)
-    ]
+    def test_none_are_written_where_none_are_asked_for(self, tmp_path: Path) -> None:
+        opt_ml = lay_out(tmp_path, TINY | {"checkpoints.every_epochs": "0", "checkpoints.every_minutes": "0"})
+        run_job(opt_ml)
+        assert not opt_ml.checkpoints_dir.exists()
 
+    def messages_of_a_run(
+        self, opt_ml: OptMl, caplog: pytest.LogCaptureFixture, changed: Mapping[str, str] | None = None
+    ) -> list[str]:
+        if changed:
+            opt_ml.hyperparameters_file.write_text(json.dumps(dict(TINY | {"training.patience": "0"} | changed)))
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            run_job(opt_ml)
+        return caplog.messages
 
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"model.filters": "[4, 4, 4, 4, 5]"}, "another model"),
-        ({"optimizer.name": "sgd"}, "another model or optimizer"),
-    ],
-)
-def test_a_checkpoint_of_another_model_fails_the_job(tmp_path: Path, changed: dict[str, str], said: str) -> None:
-    opt_ml = lay_out(tmp_path)
-    assert run(opt_ml)[0] == 0
-    opt_ml.hyperparameters_file.write_text(json.dumps(dict(TINY | changed)))
-    code, _ = run(opt_ml)
-    assert code == 1
-    assert said in opt_ml.failure_file.read_text()
-    assert "launch a new job, without --resume" in opt_ml.failure_file.read_text()
-
-
-def test_a_checkpoint_of_other_classes_fails_the_job(tmp_path: Path) -> None:
-    opt_ml = lay_out(tmp_path)
-    assert run(opt_ml)[0] == 0
-    for channel in ("training", "validation", "evaluation"):
-        folder = opt_ml.channel_dir(channel)
-        (folder / "striped").rename(folder / "spotted")
-    code, _ = run(opt_ml)
-    assert code == 1
-    assert "the training images are of bright, dark, spotted" in opt_ml.failure_file.read_text()
+    def epochs(self, messages: list[str]) -> list[str]:
+        return [message.split()[0] for message in messages if message.startswith("epoch=")]

@@ -7,14 +7,28 @@ import keras
 import numpy as np
 import pytest
 
+from container.dataset.weights import epoch_order
 from container.modeling.augmentation import build_augmentor
 from container.modeling.input_pipeline import Batches, LabeledImages
 from container.modeling.networks.models import build_model
 from container.modeling.optimization.checkpoints import CheckpointFolder
-from container.modeling.optimization.fit import DivergedError, Fitted, fit
+from container.modeling.optimization.fit import Fitted, fit
 from container.modeling.optimization.steps import Predictor
-from container.modeling.settings import Augmentation, ContainerSettings, FineTuning, Image, Model, Training
+from container.modeling.optimization.training_run import DivergedError
+from container.modeling.settings import (
+    Augmentation,
+    Checkpoints,
+    ContainerSettings,
+    FineTuning,
+    Image,
+    Loss,
+    Model,
+    Optimizer,
+    Schedule,
+    Training,
+)
 from container.modeling.stopping import Stop
+from container.report.facts import Epoch
 
 BATCH = 8
 
@@ -49,7 +63,7 @@ class Trained:
             Batches(noise(40, side), chosen, weights),
             self.validation,
             chosen,
-            build_augmentor(Augmentation(), chosen.image, 0),
+            build_augmentor(chosen.augmentation, chosen.image, 0),
             CheckpointFolder(folder, chosen.checkpoints),
             stop or Stop(),
         )
@@ -57,7 +71,9 @@ class Trained:
 
     def judged(self) -> tuple[float, float]:
         """Loss and accuracy of the model on the validation images."""
-        probabilities = Predictor(self.model, 2)(self.validation.iterate()).probabilities
+        outputs = Predictor(self.model, 2)(self.validation.iterate())
+        assert outputs is not None
+        probabilities = outputs.probabilities
         labels = self.validation.images.labels
         chosen = probabilities[np.arange(len(labels)), labels]
         return float(-np.log(chosen).mean()), float((probabilities.argmax(axis=1) == labels).mean())
@@ -141,3 +157,91 @@ def test_fine_tuning_counts_on_in_its_second_phase_and_keeps_the_best_of_both(
     # Such steps ruin the network, so that the best epoch lies in the first phase.
     assert trained.result.best.phase == 1
     assert trained.judged()[0] == pytest.approx(trained.result.best.val_loss, rel=1e-4)
+
+
+class StopAfter(Stop):
+    """Asks to stop when it was looked at so often."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    @property
+    def requested(self) -> bool:  # type: ignore[override]
+        self.looks -= 1
+        return self.looks < 0
+
+
+FINE_TUNE = ContainerSettings(
+    image=Image(height=32, width=32),
+    model=Model(name="fine_tune", head=((4, 0.3),), output="sigmoid"),
+    training=Training(epochs=2, batch_size=BATCH, learning_rate=0.01),
+    fine_tuning=FineTuning(backbone="MobileNet", weights="none", epochs=2, released_layers=20, learning_rate=0.01),
+    optimizer=Optimizer(name="nadam", weight_decay=0.01),
+)
+PLATEAU = settings(epochs=7, patience=3, monitor="val_loss", learning_rate=0.1).model_copy(
+    update={
+        "schedule": Schedule(name="plateau", patience=1, factor=0.5),
+        "loss": Loss(balance="oversampling", label_smoothing=0.1),
+        "augmentation": Augmentation(layers={"RandomFlip": {}, "MixUp": {}}),
+    }
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", [PLATEAU, FINE_TUNE, settings(epochs=4, precision="mixed_float16")])
+def test_stopped_at_any_look_and_gone_on_with_it_ends_as_if_it_never_was(
+    chosen: ContainerSettings, tmp_path: Path
+) -> None:
+    # One step at a time makes more looks: batches of many pixels are not run together.
+    side = chosen.image.height
+    keras.mixed_precision.set_dtype_policy(chosen.training.precision)
+    try:
+        expected = Trained(chosen, tmp_path / "uninterrupted", side=side)
+        for first in (0, 3, 8):
+            folder = tmp_path / f"stopped-{first}"
+            looks = iter(range(first, 200, 4))
+            while (trained := Trained(chosen, folder, StopAfter(next(looks)), side)).result.stopped:
+                assert list(folder.iterdir())
+            assert_alike(trained.history, expected.history)
+            assert trained.judged() == pytest.approx(expected.judged(), rel=1e-3)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+
+
+def assert_alike(history: tuple[Epoch, ...], expected: tuple[Epoch, ...]) -> None:
+    assert [row.epoch for row in history] == [row.epoch for row in expected]
+    for row, expected_row in zip(history, expected, strict=True):
+        values = row.model_dump(exclude={"seconds"})
+        assert values == pytest.approx(expected_row.model_dump(exclude={"seconds"}), rel=1e-3, abs=1e-6)
+
+
+def test_with_another_batch_size_the_schedule_goes_on_where_it_was(tmp_path: Path) -> None:
+    cosine = {"schedule": Schedule(name="cosine")}
+    Trained(settings(epochs=4, patience=0, batch_size=2).model_copy(update=cosine), tmp_path, StopAfter(9))
+    trained = Trained(settings(epochs=4, patience=0, batch_size=BATCH).model_copy(update=cosine), tmp_path)
+    rates = [row.learning_rate for row in trained.history]
+    assert len(rates) == 4
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-2] > 0.001
+
+
+def test_a_small_rest_of_a_batch_is_left_out_of_an_epoch_but_not_of_the_next(tmp_path: Path) -> None:
+    chosen = settings(epochs=3, batch_size=13)
+    assert len(Trained(chosen, tmp_path).history) == 3
+    images = noise(40)
+    seen = [set(map(int, epoch_order(images.labels, 0, epoch, False)[:39])) for epoch in range(3)]
+    assert set.union(*seen) == set(range(40))
+
+
+def test_checkpoints_by_time_alone_are_written_also_where_an_epoch_is_one_look_long(tmp_path: Path) -> None:
+    chosen = settings(epochs=2).model_copy(update={"checkpoints": Checkpoints(every_epochs=0, every_minutes=1e-6)})
+    Trained(chosen, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_damaged_checkpoint_never_makes_a_new_one_vanish(tmp_path: Path) -> None:
+    chosen = settings(epochs=3, patience=0).model_copy(update={"checkpoints": Checkpoints(keep=1)})
+    (tmp_path / "checkpoint-00000099-epoch-00050-step-00000000.npz").write_bytes(b"PK damaged")
+    Trained(chosen, tmp_path)
+    (kept,) = tmp_path.iterdir()
+    assert kept.name == "checkpoint-00000102-epoch-00003-step-00000000.npz"

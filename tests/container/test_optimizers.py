@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from container.errors import SettingsError
 from container.modeling.container_settings import ContainerSettings, Optimizer, Schedule, Training
 from container.modeling.optimization.history import History
 from container.modeling.optimization.optimizers import build_optimizer, reduce_on_plateau
@@ -220,10 +219,8 @@ class TestSchedule:
         assert found[steps:] == pytest.approx(unwarmed[: 41 - steps] or found[steps:])
         assert found[-1] == pytest.approx(0.4 if name in ("exponential", "cosine") else 0.8)
 
-    @pytest.mark.parametrize("warmup", [4, 3.99, 10])
-    def test_a_warm_up_that_leaves_nothing_is_refused(self, warmup: float) -> None:
-        with pytest.raises(SettingsError, match=r"schedule\.warmup_epochs=\S+ is not shorter than the 4 epochs"):
-            rates(warmup_epochs=warmup)
+    def test_a_warm_up_rounded_to_the_whole_phase_leaves_its_last_step(self) -> None:
+        assert rates(warmup_epochs=3.99)[-2] == pytest.approx(0.8)
 
 
 class TestPlateau:

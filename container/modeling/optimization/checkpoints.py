@@ -7,7 +7,6 @@ arrays (numpy.load reads it) with a checksum for each.
 import logging
 import os
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from container.errors import ProjectError
 from container.modeling.optimization.history import History
 from container.modeling.settings import Checkpoints
 
@@ -24,8 +24,14 @@ logger = logging.getLogger(__name__)
 
 # One name: what is left of an interrupted writing is overwritten, be it that SageMaker copied it.
 INCOMPLETE_FILE = ".incomplete.npz"
-NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
-STATE = "state"
+NAME = re.compile(r"checkpoint-(\d+)-epoch-\d+-step-\d+\.npz")
+STATE, COUNT = "state", "count"
+KINDS = ("model", "steps", "best")
+NEW_JOB = "launch a new job, without --resume"
+
+
+class ForeignCheckpointError(ProjectError):
+    """A checkpoint belongs to another training."""
 
 
 class State(BaseModel):
@@ -43,6 +49,8 @@ class State(BaseModel):
     """Images in an epoch: with another number, or another batch size or seed, the steps would be others."""
     batch_size: int
     seed: int
+    fixed_settings: dict[str, str]
+    """Settings that cannot change while training goes on, by name."""
     classes: tuple[str, ...]
     """In the order of the model's outputs."""
     history: History
@@ -72,19 +80,24 @@ class CheckpointFolder:
             OSError: the disk is full, or the folder cannot be written.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        arrays = {
-            f"{kind}/{position}": value
-            for kind, values in checkpoint.arrays.items()
-            for position, value in enumerate(values)
-        }
+        content = {STATE: np.array(checkpoint.state.model_dump_json())}
+        for kind, values in checkpoint.arrays.items():
+            content[f"{kind}/{COUNT}"] = np.array(len(values))
+            content |= {f"{kind}/{position}": _storable(value) for position, value in enumerate(values)}
         incomplete = self.directory / INCOMPLETE_FILE
-        with incomplete.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{STATE: np.array(checkpoint.state.model_dump_json())}, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        incomplete.rename(
-            self.directory / f"epoch-{len(checkpoint.state.history.epochs):05d}-step-{checkpoint.state.step:08d}.npz"
-        )
+        try:
+            with incomplete.open("wb") as file:
+                np.savez(file, allow_pickle=False, **content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            incomplete.unlink(missing_ok=True)
+            raise
+        # The number rises whatever was trained: what was written last is the newest.
+        files = self._files()
+        number = 1 + (_number(files[0]) if files else 0)
+        epochs, step = len(checkpoint.state.history.epochs), checkpoint.state.step
+        incomplete.rename(self.directory / f"checkpoint-{number:08d}-epoch-{epochs:05d}-step-{step:08d}.npz")
         for old in self._files()[self._keep :]:
             old.unlink(missing_ok=True)
 
@@ -93,7 +106,8 @@ class CheckpointFolder:
         for file in self._files():
             try:
                 return _read(file)
-            except (OSError, EOFError, KeyError, ValueError, ValidationError, zipfile.BadZipFile) as error:
+            # A damaged archive raises whatever the damage looks like: BadZipFile, NotImplementedError, ValueError ...
+            except Exception as error:
                 reason = " ".join(str(error).split())
                 logger.warning("the checkpoint %s is damaged and passed over: %s", file.name, reason)
         return None
@@ -102,18 +116,30 @@ class CheckpointFolder:
         """Return the checkpoints, the newest first."""
         if not self.directory.is_dir():
             return []
-        found = [(match, file) for file in self.directory.iterdir() if (match := NAME.fullmatch(file.name))]
-        found.sort(key=lambda pair: (int(pair[0][1]), int(pair[0][2])), reverse=True)
-        return [file for _, file in found]
+        found = [file for file in self.directory.iterdir() if NAME.fullmatch(file.name)]
+        return sorted(found, key=_number, reverse=True)
+
+
+def _number(file: Path) -> int:
+    match = NAME.fullmatch(file.name)
+    assert match is not None
+    return int(match[1])
+
+
+def _storable(value: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in a type that NumPy itself knows: bfloat16 is none, and float32 holds it exactly."""
+    return value.astype(np.float32) if value.dtype.kind == "V" else value
 
 
 def _read(file: Path) -> Checkpoint:
-    arrays: dict[str, list[NDArray[Any]]] = {}
     # numpy compares each array with its checksum as it is read.
     with np.load(file, allow_pickle=False) as archive:
         state = State.model_validate_json(str(archive[STATE]))
-        for name in archive.files:
-            if name != STATE:
-                # In the order of their writing.
-                arrays.setdefault(name.partition("/")[0], []).append(archive[name])
+        kinds = [name.partition("/")[0] for name in archive.files if name.endswith(f"/{COUNT}")]
+        arrays = {
+            kind: [archive[f"{kind}/{position}"] for position in range(int(archive[f"{kind}/{COUNT}"]))]
+            for kind in kinds
+        }
+    if set(arrays) != set(KINDS) or bool(arrays["best"]) != (state.history.best is not None):
+        raise ValueError("some of its arrays are missing")
     return Checkpoint(state, arrays)

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from container.errors import SettingsError
 from container.modeling.container_settings import ContainerSettings, Optimizer, Schedule
 from container.modeling.optimization.history import History
 
@@ -32,9 +31,6 @@ def build_optimizer(
         learning_rate: the phase's highest.
         epochs: the phase's length.
         steps_per_epoch: batches in an epoch.
-
-    Raises:
-        SettingsError: the warm-up is as long as the phase.
     """
     schedule = _LearningRate(settings.schedule, learning_rate, epochs, steps_per_epoch)
     optimizer = _named(settings.optimizer, schedule)
@@ -45,6 +41,13 @@ def build_optimizer(
     if settings.training.precision == "mixed_float16":
         return _LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def set_iterations(optimizer: keras.optimizers.Optimizer, steps: int) -> None:
+    """Let an optimizer, and so its schedule, have taken so many steps."""
+    for counted in (optimizer, getattr(optimizer, "inner_optimizer", None)):
+        if counted is not None:
+            counted.iterations.assign(steps)
 
 
 def reduce_on_plateau(optimizer: keras.optimizers.Optimizer, settings: Schedule, history: History) -> None:
@@ -73,13 +76,10 @@ class _LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, settings: Schedule, highest: float, epochs: int, steps_per_epoch: int) -> None:
         super().__init__()
-        self.warmup_steps = round(settings.warmup_epochs * steps_per_epoch)
-        steps_left = epochs * steps_per_epoch - self.warmup_steps
-        if steps_left <= 0:
-            raise SettingsError(
-                f"schedule.warmup_epochs={settings.warmup_epochs:g} is not shorter than the {epochs} epochs that it "
-                "is a part of: lower it, or raise training.epochs (or fine_tuning.epochs)"
-            )
+        steps = epochs * steps_per_epoch
+        # Of an epoch of few steps, a part may come out as the whole phase.
+        self.warmup_steps = min(round(settings.warmup_epochs * steps_per_epoch), steps - 1)
+        steps_left = steps - self.warmup_steps
         self.lowest = settings.minimum * highest
         self.after_warmup = _decay(settings, highest, steps_left, steps_per_epoch)
         self.plateau: Any = 1.0

@@ -15,7 +15,7 @@ from container.modeling.optimization.losses import LossFunction
 # Random numbers that a layer may draw in a step before it meets those of the next one.
 DRAWS_PER_STEP = 1024
 
-Augmentor = Callable[[Any, Any], tuple[Any, Any]]
+BatchAugmentor = Callable[[Any, Any], tuple[Any, Any]]
 """Changes pixels (batch, height, width, channels) and targets (batch, classes), both float32."""
 
 
@@ -41,7 +41,7 @@ class TrainingSteps:
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         loss: LossFunction,
-        augmentor: Augmentor,
+        augmentor: BatchAugmentor,
         class_count: int,
         xla: bool,
     ) -> None:
@@ -107,7 +107,7 @@ class TrainingSteps:
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class Outputs:
     """What a model says of a set of images, and what is true."""
 
     outputs: Any
@@ -132,11 +132,18 @@ class Predictor:
         self._class_count = class_count
         self._outputs = tf.function(lambda pixels: model(tf.cast(pixels, tf.float32), training=False))
 
-    def __call__(self, batches: Any) -> Predictions:
-        """Predict what an iterator of pixels, labels and weights has, as `Batches.iterate` returns it."""
-        found = [(self._outputs(pixels), labels) for pixels, labels, _ in batches]
+    def __call__(self, batches: Any, is_in_vain: Callable[[], bool] = lambda: False) -> Outputs | None:
+        """Predict what an iterator of pixels, labels and weights has, as `Batches.iterate` returns it.
+
+        Returns None as soon as `is_in_vain`, which is asked before each batch.
+        """
+        found = []
+        for pixels, labels, _ in batches:
+            if is_in_vain():
+                return None
+            found.append((self._outputs(pixels), labels))
         outputs, labels = (tf.concat(parts, axis=0) for parts in zip(*found, strict=True))
-        return Predictions(outputs, tf.one_hot(labels, self._class_count))
+        return Outputs(outputs, tf.one_hot(labels, self._class_count))
 
 
 def _seed_states(layer: Any) -> list[Any]:

@@ -1,7 +1,7 @@
 """Functions of the user's own that take a place in training: what each takes and returns, and how it is called.
 
 The protocols are the contracts; docs/parts.md shows each by an example. A user's function may have keyword-only
-parameters besides: the settings that it declares (part_sources.py).
+parameters besides: the settings that it declares (sources.py).
 """
 
 import importlib

@@ -1,0 +1,304 @@
+"""A training run: where it stands, and the steps that bring it on."""
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
+
+from container.dataset.weights import epoch_order
+from container.errors import ProjectError
+from container.modeling.input_pipeline import Batches
+from container.modeling.networks.models import release_last_layers
+from container.modeling.optimization.checkpoints import (
+    NEW_JOB,
+    Checkpoint,
+    CheckpointFolder,
+    ForeignCheckpointError,
+    State,
+)
+from container.modeling.optimization.history import History
+from container.modeling.optimization.losses import build_loss
+from container.modeling.optimization.optimizers import build_optimizer, reduce_on_plateau, set_iterations
+from container.modeling.optimization.steps import BatchAugmentor, Predictor, TrainingSteps
+from container.modeling.settings import ContainerSettings
+from container.modeling.stopping import Stop
+from container.report.facts import Epoch
+
+logger = logging.getLogger(__name__)
+
+# Several steps run without a return to Python where the pixels of a batch are few; large ones take their time anyway,
+# and a stop waits for the end of them all.
+MAX_STEPS_PER_EXECUTION = 32
+PIXELS_PER_EXECUTION = 1 << 20
+# How often a long epoch tells how far it is, in seconds.
+PROGRESS_SECONDS = 30.0
+# A last batch of so small a share is left out: its few images would move batch normalization's averages as much as a
+# whole batch does, just before the validation. Another order brings them back in the next epoch.
+LEAST_BATCH_SHARE = 1 / 4
+
+
+class DivergedError(ProjectError):
+    """The loss is no finite number any more."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of training with an optimizer of its own."""
+
+    number: int
+    """From 1; from the second one on, the end of the backbone learns too."""
+    epochs: int
+    """At most."""
+    learning_rate: float
+    """The highest."""
+    learning_rate_setting: str
+    later_epochs: int
+    """Epochs of the phases after this one."""
+
+
+class TrainingRun:
+    """Where training stands. The arguments are those of `fit`."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        training: Batches,
+        validation: Batches,
+        settings: ContainerSettings,
+        augmentor: BatchAugmentor,
+        checkpoints: CheckpointFolder,
+        stop: Stop,
+    ) -> None:
+        self._model, self._settings, self._stop = model, settings, stop
+        self._training, self._validation = training, validation
+        self._augmentor, self._checkpoints = augmentor, checkpoints
+        self._classes = training.images.classes
+        self._predictor = Predictor(model, len(self._classes))
+        self._loss = build_loss(settings.loss, settings.model.output)
+        self._epoch_images = len(self._order(0))
+        self._steps_per_epoch = training.steps(self._epoch_images)
+        self._best_weights: list[NDArray[np.float32]] = []
+        self._interrupted: Checkpoint | None = None
+        self._saved = time.monotonic()
+        self.history = History()
+        """The epochs so far."""
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Take over the history of an interrupted run; `train` takes over the weights when it comes to its phase.
+
+        Raises:
+            ForeignCheckpointError: it is of other classes, or of settings that another training would have begun with.
+        """
+        state = checkpoint.state
+        if state.classes != self._classes:
+            raise ForeignCheckpointError(
+                f"the checkpoint is of the classes {', '.join(state.classes)}, but the training images are of "
+                f"{', '.join(self._classes)}: {NEW_JOB}"
+            )
+        for name, value in fixed_settings(self._settings).items():
+            if state.fixed_settings.get(name) != value:
+                raise ForeignCheckpointError(
+                    f"the checkpoint was written with {name}={state.fixed_settings.get(name)}, and now it is {value}: "
+                    f"set it back, or {NEW_JOB}"
+                )
+        self._interrupted, self.history = checkpoint, state.history
+        self._best_weights = list(checkpoint.arrays.get("best", ()))
+        logger.info("resumed_epoch=%d resumed_step=%d", len(state.history.epochs) + 1, state.step)
+
+    def train(self, phase: Phase) -> None:
+        """Train until the phase's epochs or the patience are used up, or the job is asked to stop.
+
+        Then the model has the weights of the best epoch so far.
+        """
+        if phase.number == 2:
+            release_last_layers(self._model, self._settings.fine_tuning)
+        lies_behind = self._interrupted is not None and self._interrupted.state.phase > phase.number
+        if not lies_behind and not self._may_leave():
+            self._begin(phase)
+            first_step, seconds = self._restored()
+            while self._goes_on():
+                self._train_epoch(first_step, seconds)
+                first_step, seconds = 0, 0.0
+        if self._best_weights:
+            self._model.set_weights(self._best_weights)
+
+    def _begin(self, phase: Phase) -> None:
+        self._phase = phase
+        self._steps = TrainingSteps(
+            self._model,
+            build_optimizer(self._settings, phase.learning_rate, phase.epochs, self._steps_per_epoch),
+            self._loss,
+            self._augmentor,
+            len(self._classes),
+            self._settings.training.xla,
+        )
+
+    def _may_leave(self) -> bool:
+        """Whether the job was asked to stop, and has an epoch's weights to leave with."""
+        return self._stop.requested and self.history.best is not None
+
+    def _goes_on(self) -> bool:
+        done = len(self.history.of_phase(self._phase.number))
+        patience = self._settings.training.patience
+        is_stuck = 0 < patience <= self.history.without_improvement
+        return done < self._phase.epochs and not is_stuck and not self._may_leave()
+
+    def _train_epoch(self, first_step: int, seconds: float) -> None:
+        """Train one epoch, or the rest of one of which some steps took some seconds already, and judge it."""
+        began = time.perf_counter() - seconds
+        step = self._take_steps(first_step, began)
+        if self._stop.requested:
+            # What follows may take longer than a stop leaves.
+            self._save(step, time.perf_counter() - began)
+        row = None if self._may_leave() else self._judged_epoch(began)
+        if row is None:
+            return
+        self.history = self.history.with_epoch(row, self._settings.training)
+        if self.history.best is row:
+            self._best_weights = self._model.get_weights()
+        reduce_on_plateau(self._steps.optimizer, self._settings.schedule, self.history)
+        left = self._phase.epochs - len(self.history.of_phase(self._phase.number)) + self._phase.later_epochs
+        logger.info(self.history.line(row.epoch + left))
+        self._steps.reset()
+        every = self._settings.checkpoints.every_epochs
+        # A part of an epoch, which only a stop judges, is gone on with from the checkpoint before.
+        is_whole = step == self._steps_per_epoch
+        if is_whole and ((every and row.epoch % every == 0) or self._is_time() or self._stop.requested):
+            self._save(0, 0.0)
+
+    def _take_steps(self, step: int, began: float) -> int:
+        """Take the epoch's steps from one on, until its end or a stop; return the number of the next one."""
+        epoch, told = len(self.history.epochs), time.monotonic()
+        batches = self._training.iterate(self._order(epoch)[step * self._training.batch_size :])
+        at_once = _steps_per_execution(self._settings)
+        while step < self._steps_per_epoch and not self._stop.requested:
+            count = min(at_once, self._steps_per_epoch - step)
+            self._steps.run(batches, step, count, self._settings.training.seed, epoch)
+            step += count
+            if step < self._steps_per_epoch and time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                logger.info("running_epoch=%d step=%d steps=%d", epoch + 1, step, self._steps_per_epoch)
+            if step < self._steps_per_epoch and self._is_time():
+                self._save(step, time.perf_counter() - began)
+        return step
+
+    def _judged_epoch(self, began: float) -> Epoch | None:
+        """Return the row of the epoch whose steps were taken; None: the job was asked to stop meanwhile, and may."""
+        totals, labels = self._steps.totals, self._validation.images.labels
+        self._check("loss", totals.loss)
+        with self._validation.explained_errors():
+            outputs = self._predictor(self._validation.iterate(), self._may_leave)
+        if outputs is None:
+            self._save(self._steps_per_epoch, time.perf_counter() - began)
+            return None
+        val_loss, probabilities = outputs.loss(self._loss), outputs.probabilities
+        self._check("val_loss", val_loss)
+        return Epoch(
+            epoch=len(self.history.epochs) + 1,
+            phase=self._phase.number,
+            seconds=time.perf_counter() - began,
+            learning_rate=float(self._steps.optimizer.learning_rate),
+            loss=totals.loss,
+            accuracy=totals.accuracy,
+            val_loss=val_loss,
+            val_accuracy=float(np.mean(probabilities.argmax(axis=1) == labels)),
+            val_f1=f1(labels, probabilities),
+        )
+
+    def _check(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"{name} became {value} in epoch {len(self.history.epochs) + 1}: lower "
+                f"{self._phase.learning_rate_setting} (it was {self._phase.learning_rate:g})"
+            )
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        oversample = self._settings.loss.balance == "oversampling"
+        order = epoch_order(self._training.images.labels, self._settings.training.seed, epoch, oversample)
+        rest = len(order) % self._training.batch_size
+        is_left_out = rest < len(order) and rest < LEAST_BATCH_SHARE * self._training.batch_size
+        return order[: len(order) - rest] if is_left_out else order
+
+    def _is_time(self) -> bool:
+        """Whether the minutes between two checkpoints are over."""
+        return 0 < self._settings.checkpoints.every_minutes * 60 <= time.monotonic() - self._saved
+
+    def _save(self, step: int, seconds: float) -> None:
+        # Nothing can go on from weights that are no numbers.
+        self._check("loss", self._steps.totals.loss)
+        state = State(
+            phase=self._phase.number,
+            step=step,
+            seconds=seconds,
+            epoch_images=self._epoch_images,
+            batch_size=self._training.batch_size,
+            seed=self._settings.training.seed,
+            fixed_settings=fixed_settings(self._settings),
+            classes=self._classes,
+            history=self.history,
+        )
+        arrays = {
+            "model": self._model.get_weights(),
+            "steps": [variable.numpy() for variable in self._steps.variables],
+            "best": self._best_weights,
+        }
+        try:
+            self._checkpoints.save(Checkpoint(state, arrays))
+        except OSError:
+            if not self._stop.requested:
+                raise
+            logger.exception("the checkpoint cannot be written; the best model so far is kept all the same")
+        self._saved = time.monotonic()
+
+    def _restored(self) -> tuple[int, float]:
+        """Take over an interrupted run; return how many steps of its epoch lie behind, and what they took."""
+        if self._interrupted is None:
+            self.history = self.history.with_new_phase()
+            return 0, 0.0
+        (state, arrays), self._interrupted = (self._interrupted.state, self._interrupted.arrays), None
+        try:
+            self._model.set_weights(arrays["model"])
+            for variable, value in zip(self._steps.variables, arrays["steps"], strict=True):
+                variable.assign(value)
+        except (KeyError, ValueError) as error:
+            raise ForeignCheckpointError(
+                f"the checkpoint is of another model than the settings ask for ({' '.join(str(error).split())}): "
+                f"set it back, or {NEW_JOB}"
+            ) from error
+        now = (self._epoch_images, self._training.batch_size, self._settings.training.seed)
+        if (state.epoch_images, state.batch_size, state.seed) == now:
+            return state.step, state.seconds
+        logger.warning("the images, the batch size or the seed are not the checkpoint's: the epoch begins anew")
+        self._steps.reset()
+        # The schedule counts steps, of which an epoch may have more or fewer now.
+        done = len(self.history.of_phase(self._phase.number))
+        set_iterations(self._steps.optimizer, done * self._steps_per_epoch)
+        return 0, 0.0
+
+
+def fixed_settings(settings: ContainerSettings) -> dict[str, str]:
+    """Return the settings that cannot change while training goes on, by name."""
+    return {
+        "model.name": settings.model.name,
+        "model.output": settings.model.output,
+        "optimizer.name": settings.optimizer.name,
+        "training.monitor": settings.training.monitor,
+        "training.mode": settings.training.mode,
+        "training.precision": settings.training.precision,
+    }
+
+
+def f1(labels: NDArray[np.int32], probabilities: NDArray[np.float32]) -> float:
+    """Return the F1 score: of the second class where there are two, else the mean over the classes that occur."""
+    average = "binary" if probabilities.shape[1] == 2 else "macro"
+    return float(f1_score(labels, probabilities.argmax(axis=1), average=average, zero_division=0))
+
+
+def _steps_per_execution(settings: ContainerSettings) -> int:
+    pixels = settings.training.batch_size * settings.image.height * settings.image.width
+    return min(max(PIXELS_PER_EXECUTION // pixels, 1), MAX_STEPS_PER_EXECUTION)
