@@ -5,7 +5,6 @@ its path from the folder that holds the file, or by its bare file name where no 
 """
 
 import csv
-import difflib
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from container.dataset.text import printable
-from container.errors import DataError
+from container.errors import DataError, hint
 
 LABELS_FILE = "labels.csv"
 IMAGE_COLUMN = "image"
@@ -106,9 +105,8 @@ class Labels:
             DataError: there is no such column, or a cell is no such number.
         """
         if column not in self.columns:
-            near = difflib.get_close_matches(column, self.columns, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"its columns are {', '.join(map(repr, self.columns))}"
-            raise DataError(f"{self.file} has no column {column!r}: {hint}")
+            others = f": its columns are {', '.join(map(repr, self.columns))}"
+            raise DataError(f"{self.file} has no column {column!r}{hint(column, self.columns, others)}")
         position = self.columns.index(column)
         return [self._number(column, row, row.cells[position]) for row in rows]
 

@@ -1,6 +1,5 @@
 """Which training images are shown in an epoch, in which order, and how much each counts."""
 
-import difflib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from container.dataset.labels import LABELS_FILE, Labels
-from container.errors import DataError, SettingsError
+from container.errors import DataError, SettingsError, hint
 from container.modeling.container_settings import Loss
 
 logger = logging.getLogger(__name__)
@@ -99,9 +98,11 @@ def _class_weights(images: LabeledSet, loss: Loss) -> NDArray[np.float64]:
         weights = compute_class_weight("balanced", classes=np.arange(len(images.classes)), y=images.labels)
     for name, weight in loss.class_weights.items():
         if name not in images.classes:
-            near = difflib.get_close_matches(name, images.classes, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, images.classes))}"
-            raise SettingsError(f"loss.class_weights.{name}: no class of the training images has this name: {hint}")
+            others = f"; there are {', '.join(map(repr, images.classes))}"
+            raise SettingsError(
+                f"loss.class_weights.{name}: no class of the training images has this name"
+                f"{hint(name, images.classes, others)}"
+            )
         weights[images.classes.index(name)] *= weight
     return weights
 

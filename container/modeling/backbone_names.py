@@ -1,6 +1,6 @@
 """The backbones that keras.applications has, by name: what a setting is checked by where there is no TensorFlow."""
 
-import difflib
+from container.errors import hint
 
 BACKBONES = (
     *("ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtSmall", "ConvNeXtTiny", "ConvNeXtXLarge"),
@@ -24,9 +24,8 @@ def check_backbone(name: str, others: tuple[str, ...] = ()) -> str:
     Raises:
         ValueError: there is no such backbone; with a suggestion.
     """
-    known = {text.lower(): text for text in (*BACKBONES, *others)}
-    if name in known.values():
+    known = (*BACKBONES, *others)
+    if name in known:
         return name
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f": did you mean {known[near[0]]!r}?" if near else "; https://keras.io/api/applications lists them"
-    raise ValueError(f"keras.applications has no such model{hint}")
+    lists = "; https://keras.io/api/applications lists them"
+    raise ValueError(f"keras.applications has no such model{hint(name, known, lists)}")

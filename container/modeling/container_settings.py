@@ -1,12 +1,12 @@
 """The settings that the training container reads: their types, limits and defaults."""
 
-import difflib
 import re
 from functools import partial
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from container.errors import hint
 from container.modeling.backbone_names import check_backbone
 
 # A function of the user's own, in the folder container/parts.
@@ -27,10 +27,9 @@ def _one_of(*names: str) -> AfterValidator:
     def check(text: str) -> str:
         if text in names or re.fullmatch(FUNCTION, text):
             return text
-        near = difflib.get_close_matches(text, names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
         choices = ", ".join(name or "empty" for name in names)
-        raise ValueError(f"must be {choices} or a function in container/parts as module:function{hint}")
+        rule = f"must be {choices} or a function in container/parts as module:function"
+        raise ValueError(rule + hint(text, names, ""))
 
     return AfterValidator(check)
 

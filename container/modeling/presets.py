@@ -3,11 +3,10 @@
 They override config.py, and are overridden by `--set`.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from container.errors import SettingsError
+from container.errors import SettingsError, hint
 from container.modeling.overrides import to_text
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -64,7 +63,6 @@ def preset(name: str) -> dict[str, str]:
         SettingsError: there is no preset of this name.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name.lower(), PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}"
-        raise SettingsError(f"there is no preset {name!r}: {hint}")
+        others = f"; there are {', '.join(PRESETS)}"
+        raise SettingsError(f"there is no preset {name!r}{hint(name, PRESETS, others)}")
     return {setting: to_text(value) for setting, value in PRESETS[name].items()}

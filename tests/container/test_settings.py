@@ -100,6 +100,9 @@ def settings_of(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     if "warmup_epochs" in plain:
         # It must be shorter than the training, which is a setting of another group.
         plain["warmup_epochs"] = st.floats(0, 0.9)
+    if "output" in plain:
+        # The strategy for model.name gives functions, whose output is theirs.
+        plain["output"] = st.just("softmax")
     return st.builds(model, **plain, **nested)
 
 
@@ -225,7 +228,7 @@ class TestOverrides:
             ("data.validation_fraction", "0", "number > 0, < 1"),
             ("data.validation_fraction", "0.2", "must add up to 1, not 1.1"),
             ("image.channels", "2", "1 or 3"),
-            ("model.name", "Baseline", "did you mean baseline?"),
+            ("model.name", "Baseline", "did you mean 'baseline'?"),
             ("model.name", "baseline:", "baseline, fine_tune or a function"),
             ("parts.loader", "folder", "empty or a function"),
             ("model.head", "[[128]]", "[integer, number]"),

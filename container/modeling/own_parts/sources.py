@@ -9,7 +9,6 @@ checks by `ast` what it launches. The rules are the same for the imported functi
 """
 
 import ast
-import difflib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
-from container.errors import SettingsError
+from container.errors import SettingsError, hint
 from container.modeling import overrides
 from container.modeling.container_settings import ContainerSettings
 from container.modeling.own_parts.errors import PartError
@@ -235,8 +234,5 @@ def _signature(arguments: ast.arguments) -> inspect.Signature:
 
 def _hint(name: str, names: list[str], where: str) -> str:
     """Return `: did you mean ...?`, or what there is instead."""
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f": did you mean {near[0]!r}?"
     more = f" and {len(names) - MOST_NAMES_SHOWN} more" if len(names) > MOST_NAMES_SHOWN else ""
-    return f"; {where} {', '.join(names[:MOST_NAMES_SHOWN]) or 'none'}{more}"
+    return hint(name, names, f"; {where} {', '.join(names[:MOST_NAMES_SHOWN]) or 'none'}{more}")
