@@ -39,8 +39,12 @@ def test_one_override_changes_one_setting() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("fine_tuning", "did you mean 'fine_tune'"), ("Baseline", "did you mean 'baseline'"), ("x", "there are baseline")],
+    [
+        ("fine_tuning", ": did you mean 'fine_tune'"),
+        ("Baseline", ": did you mean 'baseline'"),
+        ("x", "; there are baseline"),
+    ],
 )
 def test_an_unknown_one_has_a_suggestion(name: str, hint: str) -> None:
-    with pytest.raises(SettingsError, match=f"there is no preset '{name}': {hint}"):
+    with pytest.raises(SettingsError, match=f"there is no preset '{name}'{hint}"):
         preset(name)

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from container.errors import SettingsError
 from container.modeling import overrides
 from container.modeling.config_file import CONFIG_FILE, load_settings
-from container.modeling.settings import ContainerSettings, Section, Settings
+from container.modeling.settings import ContainerSettings, Model, Schedule, Section, Settings
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 WORD = st.text("abcXYZ019 .:/=+@-_", min_size=1, max_size=20)
@@ -84,6 +84,13 @@ def of_type(annotation: Any, rules: Iterable[Any] = ()) -> st.SearchStrategy[Any
     return WORD if "max_length" in limits else TEXT
 
 
+# Not every value of these goes with every value of other groups.
+LIMITED_BY_OTHERS: dict[type[BaseModel], dict[str, st.SearchStrategy[Any]]] = {
+    Model: {"output": st.just("softmax")},
+    Schedule: {"warmup_epochs": st.floats(0, 0.9), "name": st.sampled_from(["constant", "exponential", "cosine"])},
+}
+
+
 def accepted(text: str, rules: Iterable[Any]) -> bool:
     """Whether a text keeps the rules of a setting."""
     try:
@@ -97,12 +104,7 @@ def settings_of(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     """Any settings of a group, nested groups included."""
     nested = {name: settings_of(section) for name, section in overrides.sections(model)}
     plain = {name: values(field) for name, field in model.model_fields.items() if name not in nested}
-    if "warmup_epochs" in plain:
-        # It must be shorter than the training, which is a setting of another group.
-        plain["warmup_epochs"] = st.floats(0, 0.9)
-    if "output" in plain:
-        # The strategy for model.name gives functions, whose output is theirs.
-        plain["output"] = st.just("softmax")
+    plain |= LIMITED_BY_OTHERS.get(model, {})
     return st.builds(model, **plain, **nested)
 
 
@@ -324,3 +326,19 @@ def test_one_entry_of_a_table_is_set_and_the_others_stay() -> None:
     settings = overrides.override(settings, {"parts.settings.width": "64", "parts.settings.a.b": '"'})
     assert settings.loss.class_weights == {"rose": 2.5, "lily": 3.0}
     assert settings.parts.settings == {"width": "64", "a.b": '"'}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"schedule.warmup_epochs": "20"}, "schedule.warmup_epochs=20 must be less than training.epochs=20"),
+        (
+            {"model.name": "fine_tune", "fine_tuning.epochs": "2", "schedule.warmup_epochs": "2"},
+            "must be less than fine_tuning.epochs=2",
+        ),
+        ({"schedule.name": "plateau", "schedule.patience": "8"}, "schedule.patience=8 must be less than"),
+        ({"model.name": "mine:build", "model.output": "sigmoid"}, "model.output=sigmoid is for baseline and fine_tune"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(chosen: dict[str, str], said: str) -> None:
+    assert said in refusal(assignments=chosen)
