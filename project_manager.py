@@ -86,6 +86,8 @@ def _contradiction(arguments: argparse.Namespace) -> str:
         return "--prune is for --init_s3_buckets"
     if arguments.launch_training and arguments.resume is not None:
         return "--resume launches a job itself: leave out --launch_training"
+    if arguments.stop_training is not None and arguments.resume is not None:
+        return "--resume goes on from a job that is over: stop it by a call of its own first, then resume it"
     if arguments.interrupt is not None and not arguments.local:
         return "--interrupt is for --local: AWS itself takes spot capacity away when it likes"
     launches = arguments.launch_training or arguments.resume is not None
@@ -183,17 +185,18 @@ def _command(arguments: argparse.Namespace) -> str:
 def _act(arguments: argparse.Namespace, session: "Session") -> None:
     from manager import commands
 
-    image, launched = None, ""
+    image, earlier, launched = None, None, ""
+    if arguments.resume is not None:
+        # Before all else: what the earlier job needs of the role is a part of what --init_s3_buckets gives it.
+        job = arguments.resume or commands.last_job(session)
+        session, earlier = commands.resumed(session, job, command_line.assignments(arguments))
     if arguments.init_s3_buckets:
         commands.init_s3_buckets(session, prune=arguments.prune)
     if arguments.build_and_push_docker_image:
         image = commands.build_and_push_docker_image(session)
-    if arguments.launch_training:
-        launched = commands.launch_training(session, image, uploaded=arguments.init_s3_buckets)
-    if arguments.resume is not None:
-        job = arguments.resume or commands.last_job(session)
-        assignments = command_line.assignments(arguments)
-        launched = commands.resume_training(session, job, assignments, image, uploaded=arguments.init_s3_buckets)
+    if arguments.launch_training or earlier:
+        initialized = arguments.init_s3_buckets
+        launched = commands.launch_training(session, image, initialized=initialized, earlier=earlier)
     if arguments.interrupt is not None:
         commands.interrupt(session, arguments.interrupt or commands.last_job(session))
     if arguments.stop_training is not None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 
 from moto.core.exceptions import ServiceException
 from moto.logs.models import logs_backends
 
+from local_aws.executors import Host
+from local_aws.storage import Storage
+
 # CloudWatch counts 26 bytes for each event besides its message, and takes at most 256 KB for one.
 LONGEST_MESSAGE = 262_144 - 26
+
+_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 _FLUSH_SECONDS = 0.25
 _UNFINISHED_SECONDS = 1.0
@@ -126,6 +132,32 @@ class LogStream:
                 self._backend.put_log_events(self._group, self._stream, events)
         except ServiceException:
             _log.exception("cannot write to the log stream %s", self._stream)
+
+
+@contextmanager
+def log_streams(
+    storage: Storage, job_name: str, hosts: Sequence[Host], epoch: int, on_line: Callable[[str, datetime], None]
+) -> Iterator[Mapping[str, LogStream]]:
+    """The streams of a job's hosts by the hosts' names, named as SageMaker names them; closed at the end.
+
+    Args:
+        storage: where the account and the region of the logs are from.
+        job_name: the training job's.
+        hosts: the job's.
+        epoch: seconds, which tell this attempt of the job from its others.
+        on_line: gets each line of every host.
+    """
+    with ExitStack() as stack:
+        yield {
+            host.name: stack.enter_context(
+                closing(
+                    LogStream(
+                        storage.account_id, storage.region, _LOG_GROUP, f"{job_name}/{host.name}-{epoch}", on_line
+                    )
+                )
+            )
+            for host in hosts
+        }
 
 
 def _cut(line: bytes) -> list[str]:

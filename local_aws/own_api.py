@@ -55,7 +55,7 @@ class OwnApi:
             return _line(404, f"there is no training job {match['name']}")
         except NotInterruptibleError as error:
             return _line(409, str(error))
-        return _line(200, f"the capacity of {match['name']} is being taken away")
+        return _line(200, f"the capacity of {match['name']} is taken away, if it is still training")
 
 
 def _line(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from local_aws.checkpoints import HostCheckpoints, kept_in_s3
 from local_aws.executors import Ending, Execution, Executor, ExecutorError, Host, Output, Program
 from local_aws.images import Image
 from local_aws.inputs import DownloadError, Inputs
-from local_aws.job_logs import LogStream
+from local_aws.job_logs import log_streams
 from local_aws.lifecycle import remove_tree
 from local_aws.metrics import FinalMetrics
 from local_aws.opt_ml import OptMl
@@ -28,8 +28,6 @@ from local_aws.settings import CREDENTIALS
 from local_aws.storage import Storage
 from local_aws.time_limits import TimeLimits
 from local_aws.training_jobs import LONGEST_FAILURE_REASON, TrainingJob
-
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 # How soon a request to stop is seen; the end of a program is seen at once.
 _POLL_SECONDS = 0.05
@@ -159,7 +157,7 @@ class TrainingRun:
         """Runs the program to its end; returns whether it was ended by an interruption."""
         # Each attempt has streams of its own, even where two begin in the same second.
         self._epoch = max(int(time.time()), self._epoch + 1)
-        with _log_streams(self._storage, self._request.name, hosts, self._epoch, self._metrics) as streams:
+        with log_streams(self._storage, self._request.name, hosts, self._epoch, self._metrics.observe) as streams:
 
             def say(line: str) -> None:
                 streams[hosts[0].name].write(f"local_aws: {line}\n".encode(), source=0)
@@ -260,27 +258,6 @@ class _Outcome:
 
     failed: Mapping[str, Ending] = field(default_factory=dict)
     is_interrupted: bool = False
-
-
-@contextmanager
-def _log_streams(
-    storage: Storage, job_name: str, hosts: Sequence[Host], epoch: int, metrics: FinalMetrics
-) -> Iterator[Mapping[str, LogStream]]:
-    with ExitStack() as stack:
-        yield {
-            host.name: stack.enter_context(
-                closing(
-                    LogStream(
-                        storage.account_id,
-                        storage.region,
-                        LOG_GROUP,
-                        f"{job_name}/{host.name}-{epoch}",
-                        metrics.observe,
-                    )
-                )
-            )
-            for host in hosts
-        }
 
 
 def _failures(execution: Execution) -> Mapping[str, Ending]:

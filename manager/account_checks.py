@@ -7,6 +7,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from container.errors import ProjectError
 from container.modeling.settings import Settings
 from manager import image, names, repository, role, training
 from manager.aws import Aws, error_code
@@ -158,6 +159,15 @@ def _role(account: Account) -> Finding:
     state = role.read_role(account.aws, names.role(account.settings))
     plan = role.plan_role(account.settings, account.aws.place, state)
     return _as_planned(plan, exists=state is not None, flag=INIT)
+
+
+def has_role_as_planned(account: Account) -> bool:
+    """Whether the role is there, and nobody needs to change it; what cannot be told counts as no."""
+    try:
+        state = role.read_role(account.aws, names.role(account.settings))
+        return state is not None and not role.plan_role(account.settings, account.aws.place, state).calls
+    except ProjectError:
+        return False
 
 
 def _repository(account: Account) -> Finding:

@@ -5,12 +5,14 @@ https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from container.modeling.settings import Settings
 from manager import names, template
+
+ENCRYPTION = "encryption"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ def aspects(settings: Settings, bucket: str, place: names.Place) -> tuple[Aspect
     )
 
 
+def has_encryption(wanted: Iterable[Aspect], present: Mapping[str, Any]) -> bool:
+    """Whether a bucket encrypts what is put into it as it is wanted to; `present` is by the aspects' titles."""
+    return all(aspect.is_met_by(present.get(aspect.title)) for aspect in wanted if aspect.title == ENCRYPTION)
+
+
 def _tags(settings: Settings) -> Aspect:
     value = {"TagSet": names.tag_list(settings)}
     return Aspect("tags", "get_bucket_tagging", "put_bucket_tagging", "Tagging", value, bare=True)
@@ -106,7 +113,7 @@ def _encryption(settings: Settings, bucket: str) -> Aspect:
         key = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": settings.storage.kms_key}
         rule = {"ApplyServerSideEncryptionByDefault": key, "BucketKeyEnabled": True}
     return Aspect(
-        "encryption",
+        ENCRYPTION,
         "get_bucket_encryption",
         "put_bucket_encryption",
         "ServerSideEncryptionConfiguration",
@@ -158,6 +165,11 @@ def _lifecycle(settings: Settings, bucket: str) -> Aspect:
             "Expiration": {"ExpiredObjectDeleteMarker": True},
         },
     ]
+    if bucket == names.output_bucket(settings):
+        # A job overwrites and deletes them all the time. Where two rules meet, S3 takes the earlier one.
+        outdated = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}}
+        prefix = {"Prefix": f"{names.CHECKPOINTS}/"}
+        rules.append({"ID": "delete-old-checkpoints", "Filter": prefix, "Status": "Enabled", **outdated})
     if bucket == names.log_bucket(settings):
         expiration = {"Days": storage.delete_logs_after_days}
         rules.append({"ID": "delete-logs", "Filter": {"Prefix": ""}, "Status": "Enabled", "Expiration": expiration})

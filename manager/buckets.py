@@ -176,10 +176,41 @@ def check_uploaded(aws: Aws, settings: Settings, project_root: Path) -> None:
         )
 
 
+def is_encrypted_otherwise(aws: Aws, settings: Settings) -> bool:
+    """Whether the images were encrypted by another key than the settings'.
+
+    The record of the split tells for all of them, since it is uploaded last; a listing does not tell it.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    bucket = names.data_bucket(settings)
+    with aws.explained(f"could not look at the encryption of the images in {bucket}"):
+        try:
+            record = aws.client("s3").head_object(Bucket=bucket, Key=RECORD)
+        except ClientError as error:
+            if error_code(error) in ("404", "NoSuchKey", "NoSuchBucket"):
+                return False
+            raise
+    return bool(record.get("SSEKMSKeyId", "") != settings.storage.kms_key)
+
+
 def plan_upload(
-    settings: Settings, files: Mapping[str, Path], objects: Mapping[str, RemoteObject], *, prune: bool = False
+    settings: Settings,
+    files: Mapping[str, Path],
+    objects: Mapping[str, RemoteObject],
+    *,
+    prune: bool = False,
+    again: bool = False,
 ) -> Plan:
-    """Plan what makes the bucket hold the local sets: the files that are new or differ are sent.
+    """Plan what makes the bucket hold the local sets: the files that are new or differ are sent, the record last.
+
+    Args:
+        settings: the settings.
+        files: the local files by their keys.
+        objects: what the bucket holds, by its keys.
+        prune: whether objects that are in no set are deleted.
+        again: whether all files are sent, since those in the bucket are encrypted otherwise.
 
     Raises:
         DataError: the bucket holds images that the sets do not, and they are not to be pruned.
@@ -192,16 +223,16 @@ def plan_upload(
             "would read them: add --prune to delete them, or choose another PROJECT_NAME"
         )
     is_same = _has_same_time if settings.storage.kms_key else _has_same_content
-    fresh = [key for key, path in files.items() if key not in objects or not is_same(path, objects[key])]
+    fresh = [key for key, path in files.items() if again or key not in objects or not is_same(path, objects[key])]
     uploads = [
         ApiCall(
             "s3",
             "put_object",
             {"Bucket": bucket, "Key": key, "Body": files[key]},
             f"upload {key}",
-            group=f"upload images to s3://{bucket}",
+            group="" if key == RECORD else f"upload images to s3://{bucket}",
         )
-        for key in fresh
+        for key in sorted(fresh, key=lambda key: key == RECORD)
     ]
     deletions = [
         ApiCall(

@@ -2,7 +2,7 @@
 
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from manager.errors import LocalAwsError
@@ -16,10 +16,14 @@ class ObjectPath:
     key: str
 
     @classmethod
-    def of_folder(cls, uri: str) -> Self:
-        """Return the folder that a URI `s3://BUCKET/FOLDER` means."""
+    def parse(cls, uri: str) -> Self:
+        """Return what a URI `s3://BUCKET/KEY` names."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
-        return cls(bucket, f"{key.rstrip('/')}/".lstrip("/"))
+        return cls(bucket, key)
+
+    def as_folder(self) -> Self:
+        """Return the folder of this name, with the slash that may be missing at its end."""
+        return replace(self, key=f"{self.key.rstrip('/')}/".lstrip("/"))
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"

@@ -56,14 +56,17 @@ def init_s3_buckets(session: Session, *, prune: bool = False) -> None:
     settings, place = session.settings, session.aws.place
     files = buckets.local_files(settings, session.project_root)
     session.terminal.heading(f"Buckets and role in account {place.account}, {place.region}")
-    plan = Plan()
+    plan, data_bucket = Plan(), names.data_bucket(settings)
+    again = False
     for bucket in names.buckets(settings):
         wanted = bucket_aspects.aspects(settings, bucket, place)
         state = buckets.read_bucket(session.aws, bucket, wanted)
         plan += buckets.plan_bucket(settings, bucket, place.region, wanted, state)
+        again |= bucket == data_bucket and not bucket_aspects.has_encryption(wanted, state.present)
+    again |= buckets.is_encrypted_otherwise(session.aws, settings)
     plan += role.plan_role(settings, place, role.read_role(session.aws, names.role(settings)))
-    objects = buckets.remote_objects(session.aws, names.data_bucket(settings))
-    plan += buckets.plan_upload(settings, files, objects, prune=prune)
+    objects = buckets.remote_objects(session.aws, data_bucket)
+    plan += buckets.plan_upload(settings, files, objects, prune=prune, again=again)
     session.carry_out(plan)
 
 
@@ -103,7 +106,7 @@ def launch_training(
     session: Session,
     pushed: image.Image | None,
     *,
-    uploaded: bool = False,
+    initialized: bool = False,
     earlier: resuming.EarlierJob | None = None,
 ) -> str:
     """Launch a training job and return its name.
@@ -111,22 +114,22 @@ def launch_training(
     Args:
         session: the session.
         pushed: the image that this command line has just pushed; None: it is looked up.
-        uploaded: whether this command line has just uploaded the images; otherwise it is checked that the bucket
-            holds the present split.
-        earlier: a job whose checkpoints this one goes on from; None: it begins anew.
+        initialized: whether this command line has just made buckets and role and uploaded the images, or shown how;
+            otherwise it is checked that the bucket holds the present split and the role may do what the job needs.
+        earlier: a job whose checkpoints this one goes on from, with the session of `resumed`; None: it begins anew.
 
     Raises:
-        ProjectError: a function of the user's own does not exist, there is no image of the present code, the template
-            is wrong, or AWS refuses.
+        ProjectError: a function of the user's own does not exist, there is no image of the present code, the role is
+            not as the job needs it, the template is wrong, or AWS refuses.
     """
     settings, root = session.settings, session.project_root
     check_parts(settings.container_settings(), root / "container" / "parts")
-    if not uploaded:
+    if not initialized:
         buckets.check_uploaded(session.aws, settings, root)
     if pushed is None:
         pushed = image.pushed(session.aws, settings, root / "container", session.flavor)
-        if role.read_role(session.aws, names.role(settings)) is None:
-            raise JobError(f"the role {names.role(settings)} does not exist: create it first by --init_s3_buckets")
+    if not initialized:
+        role.check_role(session.aws, settings)
     job = training.new_job_name(settings)
     session.terminal.heading(f"Training job {job}")
     uri, upload = _pretrained(session)
@@ -139,29 +142,19 @@ def launch_training(
     return str(request["TrainingJobName"])
 
 
-def resume_training(
-    session: Session,
-    job: str,
-    assignments: Mapping[str, str],
-    pushed: image.Image | None,
-    *,
-    uploaded: bool = False,
-) -> str:
-    """Launch a training job that goes on from the checkpoints of an earlier one, with its settings; return its name.
+def resumed(session: Session, job: str, assignments: Mapping[str, str]) -> tuple[Session, resuming.EarlierJob]:
+    """Return what it takes to go on from an earlier training job: a session with its settings, and the job.
 
     Args:
         session: the session.
         job: the earlier job.
         assignments: what this command line overrides of the settings, by name.
-        pushed: as for `launch_training`.
-        uploaded: as for `launch_training`.
 
     Raises:
-        ProjectError: the job is not over or left no checkpoints, or the new one cannot be launched.
+        ProjectError: the job is not over, left no checkpoints, or has settings that are no more.
     """
     earlier = resuming.read_earlier_job(session.aws, job)
-    settings = resuming.resumed_settings(session.settings, earlier, assignments)
-    return launch_training(replace(session, settings=settings), pushed, uploaded=uploaded, earlier=earlier)
+    return replace(session, settings=resuming.resumed_settings(session.settings, earlier, assignments)), earlier
 
 
 def interrupt(session: Session, job: str) -> None:
@@ -240,13 +233,13 @@ def delete(session: Session, *, with_data: bool) -> None:
     if holdings.is_empty:
         session.terminal.plain("  there is nothing of it")
         return
-    plan = teardown.plan_teardown(settings, holdings, with_data=with_data)
+    silence = teardown.plan_silence(settings, holdings) if with_data else Plan()
+    plan = silence + teardown.plan_teardown(settings, holdings, with_data=with_data)
     outline(plan, session.terminal)
     if not plan.calls:
         return
     session.confirm("This cannot be undone", settings.project_name)
-    if with_data:
-        session.carry_out(teardown.plan_silence(settings, holdings))
+    session.carry_out(silence)
     _tear_down(session, with_data=with_data)
 
 

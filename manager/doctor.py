@@ -8,7 +8,7 @@ from pathlib import Path
 
 from container.errors import ProjectError
 from container.modeling.settings import Settings
-from manager.account_checks import Account, account_checks, identify, identity_checks
+from manager.account_checks import Account, account_checks, has_role_as_planned, identify, identity_checks
 from manager.aws import FAILURES, Aws, reason
 from manager.errors import AwsError
 from manager.findings import Check, Finding, Level
@@ -74,8 +74,18 @@ def _permission_checks(account: Account) -> tuple[Check, ...]:
     if source is None:
         text = f"not checked: IAM does not tell what {account.caller_arn} may do"
         return (_permissions_as_a_whole("warning", text),)
+    has_role = has_role_as_planned(account)
     return tuple(
-        Check(f"permission to {statement.purpose}", partial(_permission, account.aws, source, statement))
+        Check(
+            f"permission to {statement.purpose}",
+            partial(
+                _permission,
+                account.aws,
+                source,
+                statement,
+                is_needed=statement.is_on_the_way and not (statement.is_for_the_role and has_role),
+            ),
+        )
         for statement in statements
     )
 
@@ -84,7 +94,7 @@ def _permissions_as_a_whole(level: Level, text: str) -> Check:
     return Check("permissions", lambda: Finding(level, text))
 
 
-def _permission(aws: Aws, source: str, statement: Statement) -> Finding:
+def _permission(aws: Aws, source: str, statement: Statement, *, is_needed: bool) -> Finding:
     denied = denials(aws, source, statement)
     if not denied:
         return Finding("ok", f"given ({len(statement.actions)} actions)")
@@ -94,7 +104,9 @@ def _permission(aws: Aws, source: str, statement: Statement) -> Finding:
     if conditions:
         return Finding("warning", f"{shown}{more} may be denied: that depends on {', '.join(conditions)}")
     remedy = f"ask the account's administrator for the statement {statement.sid} of manager/policies/user.json"
-    return Finding("problem" if statement.is_on_the_way else "warning", f"{shown}{more} is denied: {remedy}")
+    if statement.is_for_the_role and not is_needed:
+        remedy = "the role is there as planned, so it needs no change now"
+    return Finding("problem" if is_needed else "warning", f"{shown}{more} is denied: {remedy}")
 
 
 def _start(pool: Executor, checks: Iterable[Check]) -> list[Future[Finding]]:

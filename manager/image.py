@@ -153,6 +153,7 @@ def plan_docker_image(
                 ("docker", "push", name),
                 f"push the image {name}",
                 partial(engine.push, image.repository_uri, image.tag, partial(registry_login, aws)),
+                registry=image.repository_uri.partition("/")[0],
             ),
         )
     )

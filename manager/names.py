@@ -6,6 +6,9 @@ from datetime import datetime
 
 from container.modeling.settings import Settings
 
+CHECKPOINTS = "checkpoints"
+"""Folder of the output bucket that has a folder for each training job's checkpoints."""
+
 TRAINING_JOBS_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 # The other partitions' consoles are reached from within their own networks only.
@@ -72,7 +75,7 @@ def training_job(settings: Settings, when: datetime) -> str:
 
 def checkpoints_uri(settings: Settings, job: str) -> str:
     """Folder in S3 of a training job's checkpoints."""
-    return f"s3://{output_bucket(settings)}/{job}/checkpoints/"
+    return f"s3://{output_bucket(settings)}/{CHECKPOINTS}/{job}/"
 
 
 def is_training_job(settings: Settings, name: str) -> bool:

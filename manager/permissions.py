@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from container.modeling.settings import Settings
-from manager import names, template
+from manager import encryption, names, template
 from manager.aws import Aws
 from manager.template import ABSENT
 
@@ -34,7 +34,12 @@ class Statement:
     @property
     def is_on_the_way(self) -> bool:
         """Whether a model cannot be trained without it."""
-        return not self.sid.startswith(("Delete", "Check", "Resume"))
+        return not self.sid.startswith(("Delete", "Find", "Check", "Resume"))
+
+    @property
+    def is_for_the_role(self) -> bool:
+        """Whether it is only needed to make the role, or to change it."""
+        return self.sid in ("CreateTheRole", "BoundTheRole", "LetSageMakerAssumeTheRole")
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ def user_policy(settings: Settings, place: names.Place) -> Any:
         "PARTITION": place.partition,
         "REGION": place.region,
         "ACCOUNT": place.account,
+        "PROJECT": settings.project_name,
         "LOG_BUCKET": names.log_bucket(settings),
         "DATA_BUCKET": names.data_bucket(settings),
         "OUTPUT_BUCKET": names.output_bucket(settings),
@@ -66,7 +72,7 @@ def user_policy(settings: Settings, place: names.Place) -> Any:
         "REPOSITORY_ARN": names.repository_arn(settings, place),
         # SageMaker writes names in ARNs in lower case.
         "ALGORITHM_NAME": settings.algorithm_name.lower(),
-        "KMS_KEYS": sorted({settings.storage.kms_key, settings.training_job.volume_kms_key} - {""}) or ABSENT,
+        "KMS_KEYS": list(encryption.kms_keys(settings)) or ABSENT,
     }
     policy = template.policy("user.json", values)
     return policy | {"Statement": [statement for statement in policy["Statement"] if "Resource" in statement]}
@@ -121,7 +127,10 @@ def denials(aws: Aws, source: str, statement: Statement) -> tuple[Denial, ...]:
         ActionNames=list(statement.actions),
         ResourceArns=list(statement.resources),
         ContextEntries=[
-            *(_context(key, "string", value) for key, value in statement.conditions),
+            *(
+                _context(key, "boolean" if value in ("true", "false") else "string", value)
+                for key, value in statement.conditions
+            ),
             _context("aws:RequestedRegion", "string", aws.place.region),
             _context("aws:SecureTransport", "boolean", "true"),
         ],

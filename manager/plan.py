@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 from container.errors import DataError
-from manager.aws import Aws
+from manager.aws import Aws, error_code
 from manager.calls import CopyCall, PostCall
 from manager.console import Terminal
 from manager.errors import AwsError
@@ -29,6 +29,8 @@ from manager.errors import AwsError
 PARALLEL_CALLS = 16
 # IAM tells all of AWS about a new role within some seconds; a minute and a half is rare.
 ATTEMPTS, RETRY_SECONDS = 18, 5.0
+# What AWS answers where there is nothing to delete any more: as good as deleted.
+GONE = ("NoSuchBucket", "NoSuchEntity", "RepositoryNotFoundException", "ResourceNotFound", "ResourceNotFoundException")
 # What S3 answers while a change of the same bucket is under way.
 EVENTUALLY = ("OperationAborted",)
 
@@ -69,6 +71,8 @@ class DockerCall:
     message: str
     """What the call does, in words: `build the image x`."""
     action: Callable[[Terminal], None]
+    registry: str = ""
+    """The registry of ECR at which the command line must log in first; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,9 @@ def to_command(call: Call, options: Sequence[str] = ()) -> str:
         options: options of `aws` that name the account and the region.
     """
     if isinstance(call, DockerCall):
-        return shlex.join(call.command)
+        login = f"{shlex.join(['aws', 'ecr', 'get-login-password', *options])} | docker login --username AWS "
+        login += f"--password-stdin {shlex.quote(call.registry)}\n"
+        return f"{login if call.registry else ''}{shlex.join(call.command)}"
     if isinstance(call, CopyCall):
         return shlex.join(["aws", "s3", "cp", str(call.source), str(call.target), *options])
     if isinstance(call, PostCall):
@@ -250,7 +256,12 @@ def _send(call: ApiCall | CopyCall, aws: Aws) -> None:
             }
         except OSError as error:
             raise DataError(f"could not {call.message}: {error.filename} cannot be read: {error.strerror}") from None
-        answer = getattr(client, call.operation)(**{**call.parameters, **files})
+        try:
+            answer = getattr(client, call.operation)(**{**call.parameters, **files})
+        except ClientError as error:
+            if call.effect == "deleted" and error_code(error) in GONE:
+                return
+            raise
     # DeleteObjects succeeds as a whole, and tells here what it could not delete.
     if errors := answer.get("Errors"):
         first = errors[0]

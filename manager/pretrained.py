@@ -6,7 +6,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from container.errors import DataError
+from container.errors import DataError, SettingsError
 from container.modeling.settings import MODEL_SUFFIXES, Settings
 from manager import names
 from manager.aws import Aws, error_code
@@ -32,12 +32,13 @@ def of_settings(settings: Settings, project_root: Path) -> Pretrained | None:
 
     Raises:
         DataError: it is a file of this machine that cannot be read.
+        SettingsError: it is in the bucket of the access logs.
     """
     named = settings.data.pretrained
     if not named:
         return None
     if named.startswith("s3://"):
-        return Pretrained(_path(named))
+        return Pretrained(_named_path(settings))
     if not named.endswith(MODEL_SUFFIXES):
         return Pretrained(ObjectPath(names.output_bucket(settings), f"{named}/output/model.tar.gz"))
     file = project_root / Path(named).expanduser()
@@ -51,10 +52,14 @@ def of_settings(settings: Settings, project_root: Path) -> Pretrained | None:
 
 
 def foreign_path(settings: Settings) -> ObjectPath | None:
-    """Return where the earlier model lies if that is no bucket of the project's; None: it is, or there is no model."""
+    """Return where the earlier model lies if that is no bucket of the project's; None: it is, or there is no model.
+
+    Raises:
+        SettingsError: it is in the bucket of the access logs.
+    """
     if not settings.data.pretrained.startswith("s3://"):
         return None
-    path = _path(settings.data.pretrained)
+    path = _named_path(settings)
     return None if path.bucket in names.buckets(settings) else path
 
 
@@ -94,6 +99,11 @@ def plan_pretrained(settings: Settings, pretrained: Pretrained, *, in_place: boo
     return Plan((ApiCall("s3", "put_object", request, f"upload the earlier model to {path}"),))
 
 
-def _path(uri: str) -> ObjectPath:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return ObjectPath(bucket, key)
+def _named_path(settings: Settings) -> ObjectPath:
+    path = ObjectPath.parse(settings.data.pretrained)
+    if path.bucket == names.log_bucket(settings):
+        raise SettingsError(
+            f"data.pretrained={settings.data.pretrained}: no job may read the bucket of the access logs; name a model "
+            "in another bucket, an earlier training job, or a model's file"
+        )
+    return path

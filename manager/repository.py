@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from container.modeling.settings import Settings
-from manager import names
+from manager import encryption, names
 from manager.aws import Aws, error_code
 from manager.errors import AwsError
 from manager.plan import ApiCall, Effect, Plan
@@ -126,7 +126,9 @@ def plan_repository(settings: Settings, place: names.Place, state: RepositorySta
 
     Raises:
         AwsError: a repository of that name exists that is not the project's.
+        SettingsError: a KMS key is of another region.
     """
+    encryption.check_regions(settings, place)
     name = names.repository(settings)
     if state.exists and not state.is_own(settings):
         raise AwsError(

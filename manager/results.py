@@ -3,13 +3,13 @@
 import re
 import shutil
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.text import Text
 
 from container.report.facts import METRICS_FILE, Metrics, Scores
 from manager.archive import unpack
 from manager.aws import Aws
+from manager.calls import ObjectPath
 from manager.console import Terminal
 from manager.download import fetch, look_up
 from manager.errors import ResultsError
@@ -39,7 +39,8 @@ def download(aws: Aws, job: str, directory: Path, terminal: Terminal) -> Path:
     if target.is_dir():
         terminal.unchanged(f"results of {job}")
         return target
-    remote = look_up(aws, *_archive_of(aws, job))
+    archive_path = _archive_of(aws, job)
+    remote = look_up(aws, archive_path.bucket, archive_path.key)
     archive, unpacked = partial / "model.tar.gz", partial / "unpacked"
     partial.mkdir(parents=True, exist_ok=True)
     fetch(aws, remote, archive, terminal)
@@ -117,7 +118,7 @@ def _show_confusions(metrics: Metrics, terminal: Terminal) -> None:
     terminal.table("Most frequent confusions", ("true class", "predicted class", "images"), rows)
 
 
-def _archive_of(aws: Aws, job: str) -> tuple[str, str]:
+def _archive_of(aws: Aws, job: str) -> ObjectPath:
     description = describe_job(aws, job)
     uri = description.get("ModelArtifacts", {}).get("S3ModelArtifacts", "")
     status = description["TrainingJobStatus"]
@@ -127,5 +128,4 @@ def _archive_of(aws: Aws, job: str) -> tuple[str, str]:
         )
     if not uri or status not in ("Completed", "Stopped"):
         raise ResultsError(f"{job} has no results yet: its status is {status}; --monitor {job} tells when it is done")
-    parts = urlsplit(uri)
-    return parts.netloc, parts.path.lstrip("/")
+    return ObjectPath.parse(uri)

@@ -16,6 +16,7 @@ from manager.calls import CopyCall, ObjectPath
 from manager.errors import JobError
 from manager.monitoring import ENDED, describe_job
 from manager.plan import Plan
+from manager.training import PRETRAINED
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class EarlierJob:
     """Where its checkpoints lie."""
     checkpoints: tuple[str, ...]
     """Keys of their objects."""
+    pretrained: str = ""
+    """Where its channel `pretrained` read an earlier model; empty: it had no such channel."""
 
 
 def read_earlier_job(aws: Aws, job: str) -> EarlierJob:
@@ -46,21 +49,22 @@ def read_earlier_job(aws: Aws, job: str) -> EarlierJob:
             f"{job} was launched without checkpoints (training_job.save_checkpoints), so nothing of it can be gone on "
             "from: launch a new job by --launch_training"
         )
-    folder = ObjectPath.of_folder(description["CheckpointConfig"]["S3Uri"])
+    folder = ObjectPath.parse(description["CheckpointConfig"]["S3Uri"]).as_folder()
     checkpoints = _keys(aws, folder)
     if not checkpoints:
         raise JobError(
             f"{job} left no checkpoints in {folder}, so nothing of it can be gone on from: launch a new job by "
             "--launch_training"
         )
-    return EarlierJob(job, description.get("HyperParameters", {}), folder, checkpoints)
+    return EarlierJob(job, description.get("HyperParameters", {}), folder, checkpoints, _pretrained(description))
 
 
 def resumed_settings(settings: Settings, earlier: EarlierJob, assignments: Mapping[str, str]) -> Settings:
     """Return the settings of a job that goes on from an earlier one.
 
     Args:
-        settings: of which those of the container have no part in it: the earlier job's take their place.
+        settings: of which those of the container and `data.pretrained` have no part in it: the earlier job's take
+            their place.
         earlier: the earlier job.
         assignments: what the command line overrides, by name.
 
@@ -68,7 +72,9 @@ def resumed_settings(settings: Settings, earlier: EarlierJob, assignments: Mappi
         SettingsError: the earlier job has a hyperparameter that is no setting any more, or one cannot be changed so.
     """
     fresh = ContainerSettings()
-    base = settings.model_copy(update={name: getattr(fresh, name) for name in settings.container_sections})
+    data = settings.data.model_copy(update={"pretrained": earlier.pretrained})
+    own_sections = {name: getattr(fresh, name) for name in settings.container_sections}
+    base = settings.model_copy(update={**own_sections, "data": data})
     own = {name: text for name, text in earlier.hyperparameters.items() if not name.startswith(SAGEMAKERS_OWN)}
     return overrides.override(base, own | dict(assignments))
 
@@ -84,7 +90,7 @@ def plan_copy(earlier: EarlierJob, request: Any) -> Plan:
             "a job without checkpoints cannot go on from any: set training_job.save_checkpoints=true, and keep "
             "CheckpointConfig in the template"
         )
-    target = ObjectPath.of_folder(request["CheckpointConfig"]["S3Uri"])
+    target = ObjectPath.parse(request["CheckpointConfig"]["S3Uri"]).as_folder()
     return Plan(
         tuple(
             CopyCall(
@@ -96,6 +102,12 @@ def plan_copy(earlier: EarlierJob, request: Any) -> Plan:
             for key in earlier.checkpoints
         )
     )
+
+
+def _pretrained(description: Any) -> str:
+    channels = {channel["ChannelName"]: channel for channel in description.get("InputDataConfig", [])}
+    source = channels.get(PRETRAINED, {}).get("DataSource", {})
+    return str(source.get("S3DataSource", {}).get("S3Uri", ""))
 
 
 def _keys(aws: Aws, folder: ObjectPath) -> tuple[str, ...]:

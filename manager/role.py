@@ -8,9 +8,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from container.modeling.settings import Settings
-from manager import names, pretrained, template
+from manager import encryption, names, pretrained, template
 from manager.aws import Aws, error_code
-from manager.errors import AwsError
+from manager.errors import AwsError, JobError
 from manager.plan import ApiCall, Plan
 
 POLICY_NAME = "training"
@@ -64,7 +64,9 @@ def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -
 
     Raises:
         AwsError: a role of that name exists that is not the project's.
+        SettingsError: a KMS key is of another region, or the earlier model lies where no job can read it.
     """
+    encryption.check_regions(settings, place)
     role, boundary = names.role(settings), settings.aws.permissions_boundary
     trust, policy = trust_policy(place), execution_policy(settings, place)
     put_policy = ApiCall(
@@ -109,6 +111,34 @@ def plan_role(settings: Settings, place: names.Place, state: RoleState | None) -
     return Plan(tuple(changes), () if changes else (f"role {role}",))
 
 
+def check_role(aws: Aws, settings: Settings) -> None:
+    """See that a job with these settings can run with the role. One that may do more is no obstacle.
+
+    Raises:
+        JobError: the role does not exist, or lacks something.
+        AwsError: it is somebody else's, or AWS refuses to tell.
+        SettingsError: as of `plan_role`.
+    """
+    name, state = names.role(settings), read_role(aws, names.role(settings))
+    if state is None:
+        raise JobError(f"the role {name} does not exist: create it first by --init_s3_buckets")
+    plan = plan_role(settings, aws.place, state)
+    if plan.calls and not _is_sufficient(settings, aws.place, state):
+        raise JobError(
+            f"the role {name} is not as these settings need it ({'; '.join(call.message for call in plan.calls)}): run "
+            "--init_s3_buckets with the same --set, by itself or in this same command"
+        )
+
+
+def _is_sufficient(settings: Settings, place: names.Place, state: RoleState) -> bool:
+    given = state.policy["Statement"] if state.policy else []
+    return (
+        state.trust == trust_policy(place)
+        and all(statement in given for statement in execution_policy(settings, place)["Statement"])
+        and settings.aws.permissions_boundary in ("", state.boundary)
+    )
+
+
 def plan_policies_removal(role: str, inline: Iterable[str], attached: Iterable[str]) -> list[ApiCall]:
     """Return the calls that take policies from a role: inline ones by their names, managed ones by their ARNs."""
     detached = [
@@ -150,7 +180,7 @@ def execution_policy(settings: Settings, place: names.Place) -> Any:
         "DATA_BUCKET": names.data_bucket(settings),
         "OUTPUT_BUCKET": names.output_bucket(settings),
         "REPOSITORY_ARN": names.repository_arn(settings, place),
-        "KMS_KEYS": sorted({settings.storage.kms_key, settings.training_job.volume_kms_key} - {""}),
+        "KMS_KEYS": list(encryption.kms_keys(settings)),
     }
     foreign = pretrained.foreign_path(settings)
     values |= {"PRETRAINED_BUCKET": foreign.bucket, "PRETRAINED_KEY": foreign.key} if foreign else {}

@@ -5,7 +5,7 @@ What is the project's is told by its name and, where a resource can carry tags, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
@@ -15,6 +15,7 @@ from manager.aws import Aws, error_code
 from manager.errors import JobError
 from manager.plan import ApiCall, Plan
 from manager.role import RoleState, plan_policies_removal, read_role
+from manager.training import is_own
 
 MOST_OBJECTS_IN_A_CALL = 1000
 # How often a bucket is emptied into which S3 goes on to deliver records of accesses.
@@ -42,11 +43,14 @@ class Holdings:
     """Whether the log group holds other jobs' logs as well, or has settings of its own."""
     repositories: tuple[str, ...] = ()
     role: RoleState | None = None
+    unseen: tuple[str, ...] = ()
+    """Buckets of the project's names that exist, and do not let themselves be seen as this account's."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was found."""
-        return not (self.versions or self.training_jobs or self.log_streams or self.repositories or self.role)
+        found = (self.versions, self.training_jobs, self.log_streams, self.repositories, self.role, self.unseen)
+        return not any(found)
 
 
 def read_holdings(aws: Aws, settings: Settings) -> Holdings:
@@ -60,17 +64,15 @@ def read_holdings(aws: Aws, settings: Settings) -> Holdings:
     is_own = found is not None and found.tags.get("Project") == settings.project_name
     jobs = _training_jobs(aws, settings)
     streams, is_shared = _log_streams(aws, jobs)
+    ownership = {bucket: _ownership(aws, settings, bucket) for bucket in names.buckets(settings)}
     return Holdings(
-        versions={
-            bucket: _versions(aws, bucket)
-            for bucket in names.buckets(settings)
-            if _is_own_bucket(aws, settings, bucket)
-        },
+        versions={bucket: _versions(aws, bucket) for bucket, whose in ownership.items() if whose == "own"},
         training_jobs=jobs,
         log_streams=streams,
         is_log_group_shared=is_shared,
         repositories=_repositories(aws, settings),
         role=found if is_own else None,
+        unseen=tuple(bucket for bucket, whose in ownership.items() if whose == "unseen"),
     )
 
 
@@ -104,13 +106,16 @@ def plan_teardown(settings: Settings, holdings: Holdings, *, with_data: bool) ->
         message = f"delete the repository {name} with its images"
         calls.append(ApiCall("ecr", "delete_repository", forced, message, "deleted"))
     calls += _plan_role(settings, holdings.role)
-    kept: list[str] = []
+    kept = [
+        f"bucket {bucket}, since it cannot be seen: it is another account's, or your permissions hide it"
+        for bucket in holdings.unseen
+    ]
     # The bucket of the access logs goes last: until then the others write into it.
     for bucket, versions in sorted(holdings.versions.items(), key=lambda item: item[0] == names.log_bucket(settings)):
         if versions and not with_data:
             kept.append(f"bucket {bucket}, since it holds objects: --with_data deletes them too")
             continue
-        if kept and bucket == names.log_bucket(settings):
+        if len(kept) > len(holdings.unseen) and bucket == names.log_bucket(settings):
             kept.append(f"bucket {bucket}, since who accesses the others is recorded there")
             continue
         calls += _plan_objects(bucket, versions)
@@ -179,26 +184,21 @@ def _plan_objects(bucket: str, versions: Sequence[ObjectVersion]) -> list[ApiCal
     ]
 
 
-def _is_own_bucket(aws: Aws, settings: Settings, bucket: str) -> bool:
+def _ownership(aws: Aws, settings: Settings, bucket: str) -> Literal["own", "other", "unseen"]:
+    """Tell whose a bucket of a name of the project's is; one that does not exist is nobody's, so another's."""
     s3 = aws.client("s3")
     with aws.explained(f"could not look at the bucket {bucket}"):
         try:
+            s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=aws.place.account)
             tags = s3.get_bucket_tagging(Bucket=bucket, ExpectedBucketOwner=aws.place.account)["TagSet"]
         except ClientError as error:
-            # There is none, it has no tags, or it is another account's.
-            if error_code(error) in ("NoSuchBucket", "NoSuchTagSet", "404") or _is_elsewhere(s3, bucket, aws):
-                return False
+            if error_code(error) in ("NoSuchBucket", "NoSuchTagSet", "404"):
+                return "other"
+            # HEAD has no body, and so no code but its status.
+            if error_code(error) == "403":
+                return "unseen"
             raise
-    return {"Key": "Project", "Value": settings.project_name} in tags
-
-
-def _is_elsewhere(s3: Any, bucket: str, aws: Aws) -> bool:
-    """Whether a bucket does not let itself be seen as one of this account."""
-    try:
-        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=aws.place.account)
-    except ClientError as error:
-        return error_code(error) in ("403", "404", "AccessDenied")
-    return False
+    return "own" if {"Key": "Project", "Value": settings.project_name} in tags else "other"
 
 
 def _repositories(aws: Aws, settings: Settings) -> tuple[str, ...]:
@@ -230,17 +230,31 @@ def _versions(aws: Aws, bucket: str) -> tuple[ObjectVersion, ...]:
 
 
 def _training_jobs(aws: Aws, settings: Settings) -> tuple[str, ...]:
+    _check_nothing_runs(aws, settings)
     own = []
     tagged = {"Filters": [{"Name": "Tags.Project", "Operator": "Equals", "Value": settings.project_name}]}
     pages = aws.client("sagemaker").get_paginator("search")
     with aws.explained("could not list the training jobs"):
         for page in pages.paginate(Resource="TrainingJob", SearchExpression=tagged):
             for job in (result["TrainingJob"] for result in page["Results"]):
-                name = str(job["TrainingJobName"])
                 if job["TrainingJobStatus"] in RUNNING:
-                    raise JobError(f"{name} is still running: end it first by --stop_training {name}, then delete")
-                own.append(name)
+                    raise _still_running(job["TrainingJobName"])
+                own.append(str(job["TrainingJobName"]))
     return tuple(own)
+
+
+def _check_nothing_runs(aws: Aws, settings: Settings) -> None:
+    """See that no job of the project is running; Search tells of a job that was launched just now a little later."""
+    pages = aws.client("sagemaker").get_paginator("list_training_jobs")
+    with aws.explained("could not list the training jobs"):
+        for page in (page for status in RUNNING for page in pages.paginate(StatusEquals=status)):
+            for job in page["TrainingJobSummaries"]:
+                if is_own(aws, settings, job):
+                    raise _still_running(job["TrainingJobName"])
+
+
+def _still_running(job: str) -> JobError:
+    return JobError(f"{job} is still running: end it first by --stop_training {job}, then delete")
 
 
 def _log_streams(aws: Aws, jobs: Sequence[str]) -> tuple[tuple[str, ...], bool]:

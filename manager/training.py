@@ -160,12 +160,21 @@ def job_names(aws: Aws, settings: Settings) -> Iterator[str]:
         found = pages.paginate(NameContains=settings.algorithm_name, SortBy="CreationTime", SortOrder="Descending")
         for page in found:
             for summary in page["TrainingJobSummaries"]:
-                if names.is_training_job(settings, summary["TrainingJobName"]) and _is_own(aws, settings, summary):
+                if names.is_training_job(settings, summary["TrainingJobName"]) and is_own(aws, settings, summary):
                     yield str(summary["TrainingJobName"])
 
 
-def _is_own(aws: Aws, settings: Settings, summary: Any) -> bool:
-    """Whether a job carries the project's tag: another project of the account may have the same ALGORITHM_NAME."""
+def is_own(aws: Aws, settings: Settings, summary: Any) -> bool:
+    """Whether a job carries the project's tag: another project of the account may have the same ALGORITHM_NAME.
+
+    Args:
+        aws: the account.
+        settings: the settings.
+        summary: the job, as ListTrainingJobs tells it.
+
+    Raises:
+        ClientError, BotoCoreError: AWS refuses to tell.
+    """
     return ("Project", settings.project_name) in _tags(aws, summary["TrainingJobArn"])
 
 

@@ -56,7 +56,7 @@ def last_job(project: Project) -> dict[str, Any]:
 
 def checkpoints(project: Project, job: str) -> dict[str, str]:
     s3 = project.client("s3")
-    listed = s3.list_objects_v2(Bucket=OUTPUT, Prefix=f"{job}/checkpoints/").get("Contents", [])
+    listed = s3.list_objects_v2(Bucket=OUTPUT, Prefix=f"checkpoints/{job}/").get("Contents", [])
     return {
         item["Key"].rpartition("/")[2]: s3.get_object(Bucket=OUTPUT, Key=item["Key"])["Body"].read().decode()
         for item in listed
@@ -90,7 +90,7 @@ def test_a_stopped_job_is_resumed_by_a_new_one(counting: Project) -> None:
     assert f"--resume {name} goes on from its checkpoints" in shown
 
     dry = counting.manage_local("--resume", "--dry_run", "--set", "training.epochs=90").stdout
-    assert re.search(rf"aws s3 cp s3://{OUTPUT}/{name}/checkpoints/count s3://{OUTPUT}/shades-\S+/checkpoints/", dry)
+    assert re.search(rf"aws s3 cp s3://{OUTPUT}/checkpoints/{name}/count s3://{OUTPUT}/checkpoints/shades-", dry)
     assert "aws sagemaker create-training-job --training-job-name shades-" in dry
     assert last_job(counting)["TrainingJobName"] == name
 
@@ -113,8 +113,24 @@ def test_what_cannot_be_resumed_is_named(counting: Project) -> None:
 @pytest.mark.slow
 def test_the_request_that_was_sent_names_the_checkpoints(counting: Project) -> None:
     request = json.loads((counting.root / "training-job-config.json").read_text())
-    folder = f"s3://{OUTPUT}/{request['TrainingJobName']}/checkpoints/"
+    folder = f"s3://{OUTPUT}/checkpoints/{request['TrainingJobName']}/"
     assert request["CheckpointConfig"] == {"S3Uri": folder}
+
+
+@pytest.mark.slow
+def test_the_role_is_made_as_the_earlier_job_needs_it(counting: Project) -> None:
+    counting.client("s3").create_bucket(Bucket="elsewhere")
+    counting.client("s3").put_object(Bucket="elsewhere", Key="old.tar.gz", Body=b"x")
+    uses = ("--set", "model.initial_weights=pretrained", "--set", "data.pretrained=s3://elsewhere/old.tar.gz")
+    following = launch(counting, "--init_s3_buckets", *uses, epochs=100)
+    counting.manage_local("--stop_training")
+    following.communicate(timeout=60)
+    counting.manage_local("--init_s3_buckets")
+
+    assert "is not as these settings need it" in counting.manage("--local", "--resume").stderr
+    dry = counting.manage_local("--dry_run", "--init_s3_buckets", "--resume").stdout
+    assert "arn:aws:s3:::elsewhere/old.tar.gz*" in dry
+    assert '"S3Uri": "s3://elsewhere/old.tar.gz"' in dry
 
 
 class TestUsage:
@@ -123,6 +139,7 @@ class TestUsage:
         [
             (["--interrupt", "job"], "--interrupt is for --local"),
             (["--resume", "--launch_training"], "leave out --launch_training"),
+            (["--resume", "job", "--stop_training", "job"], "stop it by a call of its own first"),
             (["--resume", "--no_follow", "--download_results"], "has no results yet"),
         ],
     )

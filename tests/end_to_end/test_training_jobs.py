@@ -1,17 +1,23 @@
 """Training jobs as people meet them: launched by the `aws` command line, failed, left alone and stopped."""
 
+import base64
 import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.project import REGION, Project
+from tests.conftest import split_shades
+from tests.project import REGION, Project, copy_project
+
+KEY_ID = "AKIAPLANTED000000000"
+SECRET, TOKEN = "wJalrXUtnFEMI-planted-secret", "IQoJb3JpZ2luX2Vj-planted-token"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +31,7 @@ def test_the_request_launches_by_the_aws_command_line_too(launched: Project, tmp
     request = json.loads((launched.root / "training-job-config.json").read_text())
     request["TrainingJobName"] = "by-the-command-line"
     # Its own folder: it would go on from the first job's checkpoints.
-    request["CheckpointConfig"]["S3Uri"] = "s3://shades-project.output/by-the-command-line/checkpoints/"
+    request["CheckpointConfig"]["S3Uri"] = "s3://shades-project.output/checkpoints/by-the-command-line/"
     request["HyperParameters"]["training.epochs"] = "1"
     (tmp_path / "request.json").write_text(json.dumps(request))
     aws(launched, "sagemaker", "create-training-job", "--cli-input-json", f"file://{tmp_path / 'request.json'}")
@@ -73,26 +79,69 @@ class TestFailures:
         assert_nothing_left(launched)
 
 
+@pytest.fixture
+def person(tmp_path: Path) -> Iterator[Project]:
+    """A project whose AWS on this machine is reached as AWS is, without --local, by somebody who has credentials."""
+    copy = copy_project(tmp_path)
+    split_shades(copy)
+    keys = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
+    with_keys = Project(copy.root, copy.environment | keys | {"AWS_DEFAULT_REGION": REGION})
+    # The server inherits them, and the jobs that it runs must not.
+    yield Project(copy.root, with_keys.environment | {"AWS_ENDPOINT_URL": with_keys.endpoint_url})
+    copy.manage("--stop_local_aws")
+
+
 @pytest.mark.slow
-def test_no_secret_gets_anywhere(launched: Project) -> None:
-    """What lies in the environment of the person who types stays there."""
-    secret, token = "wJalrXUtnFEMI-planted-secret", "IQoJb3JpZ2luX2Vj-planted-token"
-    keys = {"AWS_ACCESS_KEY_ID": "AKIAPLANTED000000000", "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
-    person = Project(launched.root, launched.environment | keys)
-    commands = (
-        ("--local", "--init_s3_buckets", "--build_and_push_docker_image", "--launch_training", "--download_results"),
-        ("--local", "--monitor", "nothing", "--debug"),
-        ("--local", "--check"),
-        ("--local", "--delete", "--dry_run"),
+def test_no_secret_gets_anywhere(person: Project) -> None:
+    """What lies in the environment of the person who types stays there, and so does the password of ECR."""
+    said = person.manage_local("--build_and_push_docker_image").stdout
+    tag_as_built_by_docker(person)
+    use = ("--init_s3_buckets", "--launch_training", "--download_results")
+    commands: tuple[tuple[str, ...], ...] = (
+        use,
+        ("--launch_training", "--debug", "--set", "training.epochs=1", "--set", "parts.loss=none:none"),
+        ("--monitor", "nothing", "--debug"),
+        ("--build_and_push_docker_image", "--debug"),
+        ("--check",),
+        ("--status",),
+        ("--delete", "--dry_run"),
     )
-    said = "".join(done.stdout + done.stderr for done in (person.manage(*command) for command in commands))
+    for command in commands:
+        done = person.manage(*command)
+        said += done.stdout + done.stderr
     assert "Confusion matrix" in said
-    logs = launched.client("logs").filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs")["events"]
+    assert "going to" in said
+    logs = person.client("logs").filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs")["events"]
+    assert logs
     said += "".join(event["message"] for event in logs)
-    files = [path for path in launched.root.rglob("*") if path.is_file()]
-    for planted in (secret, token):
+    sagemaker, s3 = person.client("sagemaker"), person.client("s3")
+    for job in sagemaker.list_training_jobs()["TrainingJobSummaries"]:
+        said += str(sagemaker.describe_training_job(TrainingJobName=job["TrainingJobName"]))
+    files = {str(path): path.read_bytes() for path in person.root.rglob("*") if path.is_file()}
+    for bucket in ("shades-project.data", "shades-project.output"):
+        keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+        files |= {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+    assert any("classification" in name or "metrics" in name for name in files)
+    encoded = person.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    password = base64.b64decode(encoded).decode().partition(":")[2]
+    assert password
+    for planted in (SECRET, TOKEN, encoded, password):
         assert planted not in said
-        assert [path for path in files if planted.encode() in path.read_bytes()] == []
+        assert [name for name, content in files.items() if planted.encode() in content] == []
+
+
+def tag_as_built_by_docker(project: Project) -> None:
+    """Let the pushed directory pass for the image that Docker would have built of the same code."""
+    ecr, repository = project.client("ecr"), "shades-project/shades"
+    (pushed,) = ecr.describe_images(repositoryName=repository)["imageDetails"]
+    (tag,) = pushed["imageTags"]
+    (image,) = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": tag}])["images"]
+    ecr.put_image(
+        repositoryName=repository,
+        imageManifest=image["imageManifest"],
+        imageManifestMediaType=image["imageManifestMediaType"],
+        imageTag=tag.replace("directory-", "gpu-"),
+    )
 
 
 @pytest.mark.slow
@@ -130,7 +179,7 @@ def assert_nothing_left(project: Project) -> None:
     jobs: list[Any] = sagemaker.list_training_jobs(StatusEquals="Failed")["TrainingJobSummaries"]
     assert jobs
     failed = {job["TrainingJobName"] for job in jobs}
-    assert {item["Key"].split("/")[0] for item in objects} & failed == set()
+    assert {name for item in objects for name in item["Key"].split("/")} & failed == set()
 
 
 def aws(project: Project, *arguments: str) -> str:

@@ -167,7 +167,7 @@ def test_a_job_that_is_stopped_while_it_is_interrupted_is_stopped(patient_aws: A
         StoppingCondition={"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60},
     )
     wait_for_attempt(aws, name, 1)
-    assert interrupt(aws, name)[0] == 200
+    assert interrupt(aws, name) == (200, f"the capacity of {name} is taken away, if it is still training\n")
     assert interrupt(aws, name) == (409, f"{name} is being interrupted already\n")
     aws.eventually(lambda: aws.lines(name) == ["ready", "told"])
     aws.sagemaker.stop_training_job(TrainingJobName=name)

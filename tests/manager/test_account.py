@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from parliament import analyze_policy_string
 from rich.console import Console
 
+from container.errors import SettingsError
+from container.modeling import overrides
 from container.modeling.config_file import load_settings
 from container.modeling.settings import Settings
 from manager import aws as aws_module
@@ -21,11 +24,13 @@ from manager.errors import AwsError, JobError, RefusedError
 from manager.plan import ApiCall, DockerCall, Plan, execute
 from manager.session import Session
 from tests.conftest import png
-from tests.manager.wire import listening
+from tests.manager.test_role_policy import EVERYTHING, KEY
+from tests.manager.wire import Answer, Wire, listening
 from tests.project import Project
 
 PLACE = names.Place("123456789012", "us-east-1")
-READING = ("Describe", "Get", "Head", "List", "BatchGet", "BatchCheck")
+# Of each request, the HTTP method or the name of the operation.
+READING = ("GET", "HEAD", "Describe", "Get", "List", "BatchGet", "BatchCheck")
 
 
 class KilledError(BaseException):
@@ -74,6 +79,12 @@ def account(aws: Aws) -> dict[str, list[str]]:
     }
 
 
+def listened(session: Session) -> tuple[Session, io.StringIO]:
+    """The same session, and what it prints."""
+    shown = io.StringIO()
+    return replace(session, terminal=replace(session.terminal, out=Console(file=shown, width=200))), shown
+
+
 def executed(session: Session, executor: Counting) -> list[ApiCall | DockerCall]:
     """Create buckets, role and repository by this executor; return what it sent."""
     by_it = replace(session, executor=executor)
@@ -82,9 +93,19 @@ def executed(session: Session, executor: Counting) -> list[ApiCall | DockerCall]
     return executor.sent
 
 
+@contextmanager
+def over_wire(session: Session) -> Iterator[tuple[Session, Wire]]:
+    """The same session, with a wire before the AWS."""
+    with listening(str(session.aws.endpoint_url)) as wire:
+        yield replace(session, aws=aws_module.connect_local(session.settings, wire.url)), wire
+
+
 def test_a_second_time_sends_nothing(session: Session) -> None:
     assert executed(session, Counting())
-    assert executed(session, Counting()) == []
+    with over_wire(session) as (again, wire):
+        assert executed(again, Counting()) == []
+    assert wire.operations
+    assert [name for name in wire.operations if not name.startswith(READING)] == []
 
 
 @pytest.mark.slow
@@ -125,20 +146,17 @@ def test_deleting_keeps_data_unless_told_otherwise(session: Session) -> None:
 def test_what_comes_while_a_bucket_is_emptied_is_deleted_too(session: Session) -> None:
     executed(session, Counting())
     s3, log_bucket = session.aws.client("s3"), "shades-project.logs"
-    with listening(str(session.aws.endpoint_url)) as wire:
+    told, shown = listened(session)
+    with over_wire(told) as (deleting, wire):
         wire.before[f"DELETE /{log_bucket}"] = [lambda: s3.put_object(Bucket=log_bucket, Key="late", Body=b"x")]
-        shown = io.StringIO()
-        told = replace(session.terminal, out=Console(file=shown, width=200))
-        over_wire = replace(session, aws=aws_module.connect_local(session.settings, wire.url), terminal=told)
-        commands.delete(over_wire, with_data=True)
+        commands.delete(deleting, with_data=True)
     assert "something came into a bucket after it was emptied; emptying it again" in shown.getvalue()
     assert not any(account(session.aws).values())
 
 
 def test_what_is_kept_is_told_with_the_reason_before_the_question(session: Session) -> None:
     executed(session, Counting())
-    shown = io.StringIO()
-    told = replace(session, terminal=replace(session.terminal, out=Console(file=shown, width=200)))
+    told, shown = listened(session)
     for _ in range(2):
         shown.truncate(0)
         commands.delete(told, with_data=False)
@@ -146,6 +164,53 @@ def test_what_is_kept_is_told_with_the_reason_before_the_question(session: Sessi
         assert "keeping    bucket shades-project.data, since it holds objects: --with_data deletes them too" in text
         assert "keeping    bucket shades-project.logs, since" in text
     assert "going to" not in text
+
+
+def test_what_is_gone_already_counts_as_deleted(session: Session) -> None:
+    executed(session, Counting())
+    s3, bucket = session.aws.client("s3"), "shades-project.output"
+    with over_wire(session) as (deleting, wire):
+        wire.before[f"DELETE /{bucket}"] = [lambda: s3.delete_bucket(Bucket=bucket)]
+        commands.delete(deleting, with_data=True)
+        assert not wire.before[f"DELETE /{bucket}"]
+    assert not any(account(session.aws).values())
+
+
+def test_a_bucket_that_cannot_be_seen_is_told_of_and_not_touched(session: Session) -> None:
+    executed(session, Counting())
+    told, shown = listened(session)
+    with over_wire(told) as (deleting, wire):
+        wire.answers["HEAD"] = lambda _: Answer(b"", 403)
+        commands.delete(deleting, with_data=True)
+    assert "keeping    bucket shades-project.output, since it cannot be seen" in shown.getvalue()
+    assert len(account(session.aws)["buckets"]) == 3
+
+
+def test_what_ends_the_access_logs_is_told_before_the_question(session: Session) -> None:
+    executed(session, Counting())
+    told, shown = listened(session)
+
+    def refuse(question: str, answer: str) -> None:
+        raise RefusedError("nothing was done")
+
+    with pytest.raises(RefusedError):
+        commands.delete(replace(told, confirm=refuse), with_data=True)
+    assert "going to   end the access log of the bucket shades-project.data" in shown.getvalue()
+    assert "going to   end the delivery of access logs to the bucket shades-project.logs" in shown.getvalue()
+
+
+def test_a_job_that_search_does_not_tell_of_yet_is_still_running(session: Session) -> None:
+    executed(session, Counting())
+    job = commands.launch_training(session, None)
+    with over_wire(session) as (deleting, wire):
+        wire.answers["Search"] = lambda _: Answer.of_json({"Results": []})
+        try:
+            with pytest.raises(JobError, match=f"{job} is still running: end it first by --stop_training {job}"):
+                commands.delete(deleting, with_data=True)
+        finally:
+            commands.stop_training(session, job)
+            with pytest.raises(JobError, match="was stopped"):
+                commands.monitor(session, job)
 
 
 def test_deleting_asks_for_the_name_of_the_project(session: Session) -> None:
@@ -201,20 +266,13 @@ class TestOfOthers:
             ecr.delete_repository(repositoryName="shades-project/shades")
 
 
-KEY = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-
-
 @pytest.mark.parametrize(
     "assignments",
     [
         {},
         {"storage.kms_key": KEY},
-        {
-            "training_job.instance_type": "ml.p3.2xlarge",
-            "training_job.volume_kms_key": KEY,
-            "training_job.subnets": '["subnet-1"]',
-            "training_job.security_group_ids": '["sg-1"]',
-        },
+        {"model.initial_weights": "pretrained", "data.pretrained": "s3://elsewhere/models/old.tar.gz"},
+        EVERYTHING,
     ],
 )
 def test_parliament_finds_nothing_in_the_roles_policy(assignments: dict[str, str]) -> None:
@@ -243,7 +301,7 @@ def test_only_checkpoints_may_be_deleted_and_only_where_they_are_kept() -> None:
         statements = role.execution_policy(settings, PLACE)["Statement"]
         return [statement["Resource"] for statement in statements if "Delete" in json.dumps(statement["Action"])]
 
-    assert deleting("true") == ["arn:aws:s3:::handwritten-digits.output/*/checkpoints/*"]
+    assert deleting("true") == ["arn:aws:s3:::handwritten-digits.output/checkpoints/*"]
     assert deleting("false") == []
 
 
@@ -264,6 +322,48 @@ def test_with_a_key_a_changed_file_is_told_by_its_time(tmp_path: Path) -> None:
     for sent_at, sent in ((written + timedelta(hours=1), 0), (written - timedelta(hours=1), 1)):
         remote = {"training/a/a.png": buckets.RemoteObject(image.stat().st_size, "no MD5", sent_at)}
         assert len(buckets.plan_upload(settings, {"training/a/a.png": image}, remote).calls) == sent
+
+
+class TestKeys:
+    """`storage.kms_key` that comes, changes and goes: what is there already follows."""
+
+    KEYS = (KEY, KEY.replace("11111111", "22222222"), "")
+
+    @staticmethod
+    def with_key(session: Session, key: str) -> Session:
+        storage = session.settings.storage.model_copy(update={"kms_key": key})
+        return replace(session, settings=session.settings.model_copy(update={"storage": storage}))
+
+    @staticmethod
+    def keys_of_images(aws: Aws) -> set[str]:
+        s3, bucket = aws.client("s3"), "shades-project.data"
+        listed = s3.list_objects_v2(Bucket=bucket)["Contents"]
+        return {s3.head_object(Bucket=bucket, Key=item["Key"]).get("SSEKMSKeyId", "") for item in listed}
+
+    def test_all_images_are_encrypted_anew_also_where_the_first_try_was_killed(self, session: Session) -> None:
+        executed(session, Counting())
+        for key in self.KEYS:
+            changed = self.with_key(session, key)
+            killed = Counting(dies_at=4)
+            with pytest.raises(KilledError):
+                commands.init_s3_buckets(replace(changed, executor=killed))
+            commands.init_s3_buckets(changed)
+            assert self.keys_of_images(session.aws) == {key}
+            again = Counting()
+            commands.init_s3_buckets(replace(changed, executor=again))
+            assert again.sent == []
+
+    @pytest.mark.parametrize("name", ["storage.kms_key", "training_job.volume_kms_key"])
+    def test_a_key_of_another_region_is_refused_before_anything(self, session: Session, name: str) -> None:
+        key = KEY.replace("us-east-1", "eu-central-1")
+        assignments = {name: key, "training_job.instance_type": "ml.p3.2xlarge"}
+        elsewhere = replace(session, settings=overrides.override(session.settings, assignments))
+        for command in (commands.init_s3_buckets, commands.build_and_push_docker_image):
+            with pytest.raises(
+                SettingsError, match=rf"{name}={key} is a key of eu-central-1, and the project is in us"
+            ):
+                command(elsewhere)
+        assert not any(account(session.aws).values())
 
 
 def test_what_somebody_attached_to_the_role_is_taken_away(session: Session) -> None:

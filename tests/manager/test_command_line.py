@@ -113,10 +113,13 @@ class TestInit:
             assert (statement["Effect"], statement["Condition"]) == ("Deny", denied)
             assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
             assert s3.get_bucket_logging(Bucket=bucket)["LoggingEnabled"]["TargetBucket"] == "shades-project.logs"
-            assert {rule["ID"] for rule in s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]} == {
-                "abort-unfinished-uploads",
-                "delete-old-versions",
-            }
+            lifecycle = {rule.pop("ID"): rule for rule in s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]}
+            checkpoints = lifecycle.pop("delete-old-checkpoints", None)
+            assert set(lifecycle) == {"abort-unfinished-uploads", "delete-old-versions"}
+            assert (checkpoints is not None) == (bucket == OUTPUT)
+            if checkpoints:
+                assert checkpoints["Filter"] == {"Prefix": "checkpoints/"}
+                assert checkpoints["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
             assert {"Key": "Project", "Value": "shades-project"} in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
 
     def test_who_accesses_the_record_of_accesses_is_recorded_too(self, initialized: Project) -> None:
@@ -228,7 +231,7 @@ class TestImage:
 
     def test_changed_code_is_another_image(self, initialized: Project) -> None:
         initialized.manage_local("--build_and_push_docker_image")
-        code: Path = initialized.root / "container/modeling/models.py"
+        code: Path = initialized.root / "container/modeling/run.py"
         before = code.read_text()
         code.write_text(before + "\n# a remark\n")
         assert "has no image of the present code" in error(initialized, "--local", "--launch_training")

@@ -40,6 +40,12 @@ def build(project: Project, wire: Wire, answers: dict[str, tuple[int, Any]], *ar
 
 def test_a_dry_run_names_the_registry_that_the_image_would_go_to(split_project: Project, account: Wire) -> None:
     shown, _ = build(split_project, account, PRESENT, "--dry_run")
+    account_registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    assert (
+        "aws ecr get-login-password --region us-east-1 | "
+        f"docker login --username AWS --password-stdin {account_registry}\n"
+        f"docker push {account_registry}/shades-project/"
+    ) in shown
     assert re.search(r"^docker push 123456789012\.dkr\.ecr\.us-east-1\.amazonaws\.com/shades-project/", shown, re.M)
     registry = {"authorizationToken": "QVdTOng=", "proxyEndpoint": "http://localhost:5001/123456789012/us-east-1"}
     account.answers["GetAuthorizationToken"] = lambda _: Answer.of_json({"authorizationData": [registry]})

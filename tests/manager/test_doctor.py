@@ -1,6 +1,7 @@
 """`--check`: every finding by its own line, and none hidden by another; the account stays as it is."""
 
 import dataclasses
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -9,13 +10,16 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
+from rich.console import Console
 
 from container.modeling.config_file import load_settings
-from manager import names, permissions
+from manager import names, permissions, role
 from manager.aws import Aws
+from manager.console import Terminal
 from manager.doctor import Patient, examine
 from manager.errors import AwsError
 from manager.findings import Check, Finding
+from manager.plan import execute
 from tests.conftest import split_shades
 from tests.manager.wire import Answer, Wire
 from tests.project import Project, copy_project
@@ -224,6 +228,32 @@ class TestPermissions:
         finding = findings(patient)["permission to pass the role"]
         assert finding.level == "problem"
         assert "iam:PassRole on arn:aws:iam::123456789012:role/shades-project-sagemaker is denied" in finding.text
+
+    def test_who_may_not_change_the_role_needs_to_only_until_it_is_there(self, patient: Patient, wire: Wire) -> None:
+        making = ("iam:CreateRole", "iam:TagRole", "iam:PutRolePermissionsBoundary")
+        answer_as_iam(wire, USER, lambda action, resource: ("implicitDeny" if action in making else "allowed", ()))
+        boundary = patient.settings.aws.model_copy(
+            update={"permissions_boundary": "arn:aws:iam::123456789012:policy/boundary"}
+        )
+        bounded = dataclasses.replace(patient, settings=patient.settings.model_copy(update={"aws": boundary}))
+        subjects = [
+            f"permission to {what}" for what in ("create the role", "bound the role", "let sage maker assume the role")
+        ]
+        assert levels(bounded, *subjects) == ["problem"] * 3
+        terminal = Terminal(out=Console(file=io.StringIO()), err=Console(file=io.StringIO()))
+        execute(role.plan_role(bounded.settings, PLACE, None), wire.aws(), terminal)
+        try:
+            assert levels(bounded, *subjects) == ["warning"] * 3
+            # What the role is not yet needs a permission again.
+            assert levels(patient, "permission to create the role") == ["warning"]
+            subnets = {"subnets": ("subnet-1",), "security_group_ids": ("sg-1",)}
+            job = patient.settings.training_job.model_copy(update=subnets)
+            more = dataclasses.replace(bounded, settings=bounded.settings.model_copy(update={"training_job": job}))
+            assert levels(more, "permission to create the role") == ["problem"]
+        finally:
+            iam, name = wire.aws().client("iam"), names.role(bounded.settings)
+            iam.delete_role_policy(RoleName=name, PolicyName=role.POLICY_NAME)
+            iam.delete_role(RoleName=name)
 
     def test_only_what_is_on_the_way_stops_it(self, patient: Patient, wire: Wire) -> None:
         answer_as_iam(wire, USER, denying("s3:DeleteBucket"))

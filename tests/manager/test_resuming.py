@@ -41,6 +41,20 @@ class TestSettings:
         assert (settings.training.epochs, settings.image.height) == (70, 64)
         assert settings.training_job.volume_size_gb == 77
 
+    def test_the_earlier_model_stays_the_one_that_the_earlier_job_had(self) -> None:
+        use = {"model.initial_weights": "pretrained"}
+        uri = "s3://handwritten-digits.output/first/output/model.tar.gz"
+        earlier = replace(EARLIER, hyperparameters=use, pretrained=uri)
+        for present in (load_settings(), load_settings(assignments=use | {"data.pretrained": "another-job"})):
+            assert resuming.resumed_settings(present, earlier, {}).data.pretrained == uri
+        named = {"data.pretrained": "a-third-one"}
+        assert resuming.resumed_settings(load_settings(), earlier, named).data.pretrained == "a-third-one"
+
+    def test_a_job_that_had_none_goes_on_without_one(self) -> None:
+        present = load_settings(assignments={"model.initial_weights": "pretrained", "data.pretrained": "another-job"})
+        settings = resuming.resumed_settings(present, EARLIER, {})
+        assert (settings.model.initial_weights, settings.data.pretrained) == ("", "")
+
     def test_a_setting_that_is_no_more_is_named(self) -> None:
         earlier = replace(EARLIER, hyperparameters={"training.epoch": "3"})
         with pytest.raises(SettingsError, match=r"there is no setting 'training\.epoch'"):
@@ -80,16 +94,21 @@ class TestEarlierJob:
 
     def test_it_is_read_from_its_description(self, server: Server, wire: Wire, tmp_path: Path) -> None:
         aws = local_aws.Aws(server, tmp_path)
-        aws.put(a__checkpointsx="another's")
+        aws.put(a__checkpointsx="another's", model="an earlier one")
         name = self.job(
             aws,
             'echo 1 > "$SAGEMAKER_BASE_DIR/checkpoints/1"',
             CheckpointConfig={"S3Uri": f"s3://{aws.bucket}/a/checkpoints"},
             HyperParameters={"training.epochs": "3"},
+            InputDataConfig=[aws.channel("pretrained", "model")],
         )
         earlier = resuming.read_earlier_job(wire.aws(), name)
         assert earlier == EarlierJob(
-            name, {"training.epochs": "3"}, ObjectPath(aws.bucket, "a/checkpoints/"), ("a/checkpoints/1",)
+            name,
+            {"training.epochs": "3"},
+            ObjectPath(aws.bucket, "a/checkpoints/"),
+            ("a/checkpoints/1",),
+            f"s3://{aws.bucket}/model",
         )
 
     def test_a_job_without_checkpoints_is_refused(self, server: Server, wire: Wire, tmp_path: Path) -> None:

@@ -15,13 +15,23 @@ from tests.project import REGION, Project
 pytestmark = pytest.mark.slow
 
 DATA, OUTPUT = "shades-project.data", "shades-project.output"
+ELSEWHERE = ("--set", "model.initial_weights=pretrained", "--set", "data.pretrained=s3://elsewhere/models/old.tar.gz")
 ROLE = "arn:aws:iam::123456789012:role/shades-project-sagemaker"
 
 
 @pytest.fixture(scope="module")
 def as_role(split_project: Project) -> Iterator[Any]:
     """Makes clients with the credentials of the execution role, while permissions are enforced."""
-    split_project.manage_local("--init_s3_buckets", "--build_and_push_docker_image")
+    owner = split_project.client("s3")
+    owner.create_bucket(Bucket="elsewhere")
+    split_project.manage_local("--init_s3_buckets", "--build_and_push_docker_image", *ELSEWHERE)
+    for bucket, key in (
+        (DATA, "pretrained/0123/old.keras"),
+        (OUTPUT, "earlier/output/model.tar.gz"),
+        ("elsewhere", "models/old.tar.gz"),
+        ("elsewhere", "secrets/x"),
+    ):
+        owner.put_object(Bucket=bucket, Key=key, Body=b"an earlier model")
     credentials = split_project.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="job")["Credentials"]
     endpoint_url = split_project.endpoint_url
     session = boto3.Session(
@@ -35,9 +45,22 @@ def as_role(split_project: Project) -> Iterator[Any]:
 
 def test_what_sagemaker_does_for_a_job_is_allowed(as_role: Any) -> None:
     s3, logs = as_role("s3"), as_role("logs")
-    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=DATA, Prefix="training/")["Contents"]]
-    assert keys
-    assert all(s3.get_object(Bucket=DATA, Key=key)["Body"].read() for key in keys)
+    for channel in ("training/", "validation/", "evaluation/"):
+        keys = [item["Key"] for item in s3.list_objects_v2(Bucket=DATA, Prefix=channel)["Contents"]]
+        assert keys
+        assert all(s3.get_object(Bucket=DATA, Key=key)["Body"].read() for key in keys)
+    for model in (
+        {"Bucket": DATA, "Key": "pretrained/0123/old.keras"},
+        {"Bucket": OUTPUT, "Key": "earlier/output/model.tar.gz"},
+        {"Bucket": "elsewhere", "Key": "models/old.tar.gz"},
+    ):
+        assert s3.list_objects_v2(Bucket=model["Bucket"], Prefix=model["Key"])["KeyCount"] == 1
+        assert s3.get_object(**model)["Body"].read() == b"an earlier model"
+    checkpoint = {"Bucket": OUTPUT, "Key": "checkpoints/job/1"}
+    s3.put_object(**checkpoint, Body=b"weights")
+    assert s3.list_objects_v2(Bucket=OUTPUT, Prefix="checkpoints/job/")["KeyCount"] == 1
+    assert s3.get_object(**checkpoint)["Body"].read() == b"weights"
+    s3.delete_object(**checkpoint)
     s3.put_object(Bucket=OUTPUT, Key="job/output/model.tar.gz", Body=b"model")
     assert s3.get_object(Bucket=OUTPUT, Key="job/output/model.tar.gz")["Body"].read() == b"model"
     group, stream = "/aws/sagemaker/TrainingJobs", "job/algo-1"
@@ -58,7 +81,10 @@ def test_everything_else_is_denied(as_role: Any) -> None:
         lambda: s3.put_object(Bucket=DATA, Key="training/dark/new.png", Body=png(1)),
         lambda: s3.delete_object(Bucket=DATA, Key="training/dark/0.png"),
         lambda: s3.delete_object(Bucket=OUTPUT, Key="job/output/model.tar.gz"),
+        lambda: s3.delete_object(Bucket=OUTPUT, Key="job/checkpoints/1"),
         lambda: s3.list_objects_v2(Bucket="shades-project.logs"),
+        lambda: s3.get_object(Bucket="elsewhere", Key="secrets/x"),
+        lambda: s3.put_object(Bucket="elsewhere", Key="models/old.tar.gz", Body=b"x"),
         lambda: s3.list_buckets(),
         lambda: s3.delete_bucket_policy(Bucket=DATA),
         lambda: s3.create_bucket(Bucket="one-more"),

@@ -1,16 +1,7 @@
-"""What the bucket policies mean: plain HTTP is denied, HTTPS is left to the caller's own permissions.
-
-No maintained Python package evaluates a bucket policy for a request, so the rules of AWS that these policies lean on
-stand here; what the evaluator does not know fails the test instead of counting for something.
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
-"""
+"""What the bucket policies mean: plain HTTP is denied, HTTPS is left to the caller's own permissions."""
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,25 +13,16 @@ from container.modeling.settings import Settings
 from manager import names
 from manager.bucket_aspects import aspects
 from tests.aws import REGION, Server, start_in_foreground
+from tests.manager.policy_evaluation import Request, decision
 
 SETTINGS = Settings(project_name="shades-project", algorithm_name="shades")
 BUCKETS = names.buckets(SETTINGS)
 DATA, LOGS = names.data_bucket(SETTINGS), names.log_bucket(SETTINGS)
 HTTP, HTTPS = {"aws:SecureTransport": "false"}, {"aws:SecureTransport": "true"}
-ANYBODY, LOG_DELIVERY = "arn:aws:iam::123456789012:root", "logging.s3.amazonaws.com"
+LOG_DELIVERY = "logging.s3.amazonaws.com"
 
 ON_THE_BUCKET = ("s3:ListBucket", "s3:ListBucketVersions", "s3:PutBucketPolicy", "s3:DeleteBucket")
 ON_OBJECTS = ("s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:PutObjectTagging")
-
-
-@dataclass(frozen=True)
-class Request:
-    """Who asks for what, and the condition keys that AWS fills in for the request."""
-
-    action: str
-    resource: str
-    context: Mapping[str, str]
-    principal: str = ANYBODY
 
 
 def policy_of(bucket: str, partition: str = "aws") -> Any:
@@ -48,56 +30,6 @@ def policy_of(bucket: str, partition: str = "aws") -> Any:
     place = names.Place("123456789012", REGION, partition)
     (policy,) = (aspect.value for aspect in aspects(SETTINGS, bucket, place) if aspect.parameter == "Policy")
     return policy
-
-
-def decision(policy: Any, request: Request) -> str:
-    """`Deny`, `Allow`, or empty where the policy says nothing and the caller's own permissions decide."""
-    effects = {statement["Effect"] for statement in policy["Statement"] if _applies(statement, request)}
-    return "Deny" if "Deny" in effects else "Allow" if effects else ""
-
-
-def _applies(statement: Mapping[str, Any], request: Request) -> bool:
-    unknown = statement.keys() - {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
-    assert not unknown, f"the test has to learn {unknown}"
-    # Names of actions know no upper and lower case.
-    actions = [_matches(pattern.lower(), request.action.lower()) for pattern in _listed(statement["Action"])]
-    resources = [_matches(pattern, request.resource) for pattern in _listed(statement["Resource"])]
-    conditions = [
-        _holds(operator, _listed(expected), request.context.get(key))
-        for operator, keys in statement.get("Condition", {}).items()
-        for key, expected in keys.items()
-    ]
-    return _is_meant(statement["Principal"], request.principal) and any(actions) and any(resources) and all(conditions)
-
-
-def _is_meant(principal: Any, who: str) -> bool:
-    assert principal == "*" or principal.keys() == {"Service"}, f"the test has to learn {principal}"
-    return principal == "*" or who in _listed(principal["Service"])
-
-
-def _holds(operator: str, expected: list[str], actual: str | None) -> bool:
-    # A key that the request does not have matches nothing, unless the operator says so (...IfExists).
-    if actual is None:
-        assert operator in ("Bool", "StringEquals", "ArnLike"), f"the test has to learn {operator}"
-        return False
-    if operator == "Bool":
-        return actual.lower() in [value.lower() for value in expected]
-    if operator == "StringEquals":
-        return actual in expected
-    assert operator == "ArnLike", f"the test has to learn {operator}"
-    # Wildcards do not reach over the colons of an ARN.
-    return any(
-        all(_matches(part, given) for part, given in zip_longest(arn.split(":", 5), actual.split(":", 5), fillvalue=""))
-        for arn in expected
-    )
-
-
-def _matches(pattern: str, text: str) -> bool:
-    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text, re.DOTALL) is not None
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return value if isinstance(value, list) else [value]
 
 
 @pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])

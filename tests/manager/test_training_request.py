@@ -36,7 +36,7 @@ def test_values_keep_their_types() -> None:
 
 @pytest.mark.parametrize("spot", ["true", "false"])
 def test_checkpoints_are_kept_unless_the_settings_say_otherwise(spot: str) -> None:
-    uri = "s3://handwritten-digits.output/digits-cnn-2030-01-02-03-04-05/checkpoints/"
+    uri = "s3://handwritten-digits.output/checkpoints/digits-cnn-2030-01-02-03-04-05/"
     assert render(training_job__spot=spot)["CheckpointConfig"] == {"S3Uri": uri}
     request = render(training_job__spot=spot, training_job__save_checkpoints="false")
     assert "CheckpointConfig" not in request

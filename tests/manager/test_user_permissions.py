@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import boto3
 import pytest
@@ -10,12 +11,13 @@ import requests
 from rich.console import Console
 
 from container.modeling.config_file import load_settings
-from manager import commands, names, permissions
+from manager import commands, names, permissions, teardown
 from manager.aws import Aws
 from manager.console import Terminal
 from manager.errors import AwsError, JobError
 from manager.plan import execute
 from manager.session import Session
+from tests.conftest import png
 from tests.project import REGION, Project
 
 pytestmark = pytest.mark.slow
@@ -29,11 +31,17 @@ def session(split_project: Project) -> Iterator[Session]:
     place = Aws(boto3.Session("test", "test", region_name=REGION), endpoint_url).place
     policy = permissions.user_policy(settings, place)
     for statement in policy["Statement"]:
-        # moto knows the resources of S3 only; for other services an action counts if it is allowed on all.
+        # moto knows the resources of S3 only; for other services an action counts if it is allowed on all. On which
+        # resources the actions are allowed is shown by test_user_policy.py.
         if not str(statement["Action"]).startswith(("s3:", "['s3:")):
             statement["Resource"] = "*"
-    # What moto calls otherwise than AWS.
-    others = ["s3:HeadBucket", "s3:GetPublicAccessBlock", "s3:PutPublicAccessBlock"]
+    # What moto calls otherwise than AWS, or asks for on the bucket instead of its objects.
+    others = [
+        "s3:HeadBucket",
+        "s3:GetPublicAccessBlock",
+        "s3:PutPublicAccessBlock",
+        "s3:DeleteObject",
+    ]
     resource = [f"arn:aws:s3:::{bucket}" for bucket in names.buckets(settings)]
     policy["Statement"].append({"Sid": "Moto", "Effect": "Allow", "Action": others, "Resource": resource})
     iam.create_user(UserName="ada")
@@ -58,10 +66,35 @@ def test_the_commands_on_the_way_pass(session: Session) -> None:
     commands.stop_training(session, job)
     with pytest.raises(JobError, match="was stopped"):
         commands.monitor(session, job)
-    checkpoint = f"{job}/checkpoints/x"
+    checkpoint = f"{names.CHECKPOINTS}/{job}/x"
     session.aws.client("s3").put_object(Bucket=names.output_bucket(session.settings), Key=checkpoint, Body=b"x")
-    commands.stop_training(session, commands.resume_training(session, job, {}, image))
+    resumed, earlier = commands.resumed(session, job, {})
+    resuming = commands.launch_training(resumed, image, earlier=earlier)
+    commands.stop_training(session, resuming)
+    with pytest.raises(JobError, match="was stopped"):
+        commands.monitor(session, resuming)
     commands.init_s3_buckets(session)
+
+
+def test_images_are_pruned_results_downloaded_and_all_is_deleted(session: Session) -> None:
+    commands.init_s3_buckets(session)
+    image = commands.build_and_push_docker_image(session)
+    fewer = session.project_root / "data/images-sets/training/dark"
+    extra = fewer / "extra.png"
+    extra.write_bytes(png(77))
+    commands.init_s3_buckets(session)
+    extra.unlink()
+    commands.init_s3_buckets(session, prune=True)
+
+    job = commands.launch_training(session, image)
+    assert commands.monitor(session, job)
+    commands.download_results(session, job)
+    assert (session.project_root / "results" / job).is_dir()
+
+    # As if it had been made under an earlier ALGORITHM_NAME.
+    other = session.settings.model_copy(update={"algorithm_name": "another"})
+    commands.delete(replace(session, settings=other), with_data=True)
+    assert teardown.read_holdings(session.aws, session.settings).is_empty
 
 
 def test_what_is_not_listed_is_denied(session: Session) -> None:

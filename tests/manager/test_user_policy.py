@@ -8,6 +8,8 @@ from parliament import analyze_policy_string
 
 from container.modeling.config_file import load_settings
 from manager import names, permissions
+from tests.manager.policy_evaluation import Request, decision
+from tests.manager.test_role_policy import EVERYTHING
 
 PLACE = names.Place("123456789012", "eu-central-1")
 
@@ -37,6 +39,7 @@ def test_without_one_nothing_is_asked_of_it() -> None:
         {},
         {"storage.kms_key": "arn:aws:kms:eu-central-1:123456789012:key/1111-2222"},
         {"aws.permissions_boundary": "arn:aws:iam::123456789012:policy/boundary"},
+        {name: text.replace("us-east-1", PLACE.region) for name, text in EVERYTHING.items()},
     ],
 )
 def test_parliament_finds_nothing_in_it(assignments: dict[str, str]) -> None:
@@ -46,3 +49,63 @@ def test_parliament_finds_nothing_in_it(assignments: dict[str, str]) -> None:
     found = [str(finding) for finding in analyze_policy_string(json.dumps(policy)).findings]
     # An action that is younger than this parliament.
     assert [finding for finding in found if "Unknown action sagemaker:DeleteTrainingJob" not in finding] == []
+
+
+# What each request is asked for on: https://docs.aws.amazon.com/service-authorization/latest/reference/
+REPOSITORIES = "arn:aws:ecr:eu-central-1:123456789012:repository/"
+JOBS = "arn:aws:sagemaker:eu-central-1:123456789012:training-job/"
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1111-2222"
+BUCKETS = "arn:aws:s3:::handwritten-digits"
+OURS, THEIRS = ({"aws:ResourceTag/Project": name} for name in ("handwritten-digits", "another"))
+FOR_AWS = {"kms:GrantIsForAWSResource": "true"}
+
+
+def is_allowed(action: str, resource: str, context: dict[str, str]) -> bool:
+    settings = load_settings(assignments={"storage.kms_key": KEY})
+    return decision(permissions.user_policy(settings, PLACE), Request(action, resource, context)) == "Allow"
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        # --delete lists all repositories and jobs, and removes the project's, whatever their ALGORITHM_NAME was.
+        ("ecr:DescribeRepositories", f"{REPOSITORIES}*", {}),
+        ("ecr:ListTagsForResource", f"{REPOSITORIES}handwritten-digits/older", {}),
+        ("ecr:DeleteRepository", f"{REPOSITORIES}handwritten-digits/older", {}),
+        ("sagemaker:Search", "*", {}),
+        ("sagemaker:ListTrainingJobs", "*", {}),
+        ("sagemaker:ListTags", f"{JOBS}somebody-elses", {}),
+        ("sagemaker:DeleteTrainingJob", f"{JOBS}older-2030-01-01-00-00-00", OURS),
+        # S3 asks for both where versions are deleted; --prune deletes images.
+        *(("s3:DeleteObject", f"{BUCKETS}.{kind}/x", {}) for kind in ("data", "output", "logs")),
+        *(("s3:DeleteObjectVersion", f"{BUCKETS}.{kind}/x", {}) for kind in ("data", "output", "logs")),
+        *(("s3:DeleteBucket", f"{BUCKETS}.{kind}", {}) for kind in ("data", "output", "logs")),
+        # --download_results, and --resume
+        ("sagemaker:DescribeTrainingJob", f"{JOBS}digits-cnn-2030-01-01-00-00-00", {}),
+        ("s3:GetObject", f"{BUCKETS}.output/job/output/model.tar.gz", {}),
+        ("s3:PutObject", f"{BUCKETS}.output/checkpoints/job/1", {}),
+        # ECR and SageMaker's volumes
+        ("kms:CreateGrant", KEY, FOR_AWS),
+        ("kms:RetireGrant", KEY, {}),
+    ],
+)
+def test_what_the_commands_ask_for_is_allowed(action: str, resource: str, context: dict[str, str]) -> None:
+    assert is_allowed(action, resource, context)
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        ("ecr:DeleteRepository", f"{REPOSITORIES}another/older", {}),
+        ("ecr:ListTagsForResource", f"{REPOSITORIES}another/older", {}),
+        ("sagemaker:DeleteTrainingJob", f"{JOBS}older-2030-01-01-00-00-00", {}),
+        ("sagemaker:DeleteTrainingJob", f"{JOBS}digits-cnn-2030-01-01-00-00-00", THEIRS),
+        ("sagemaker:StopTrainingJob", f"{JOBS}somebody-elses", {}),
+        ("s3:PutObject", f"{BUCKETS}.output/job/output/model.tar.gz", {}),
+        ("s3:DeleteObjectVersion", "arn:aws:s3:::another.data/x", {}),
+        ("kms:CreateGrant", KEY, {}),
+        ("kms:CreateGrant", KEY.replace("1111", "9999"), FOR_AWS),
+    ],
+)
+def test_what_is_of_others_is_not(action: str, resource: str, context: dict[str, str]) -> None:
+    assert not is_allowed(action, resource, context)
