@@ -4,10 +4,15 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from PIL import Image
 
 from tests.project import Project, copy_project
+
+# How long an example takes tells of the machine and what else it does, not of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -69,9 +71,19 @@ def picture(name: str, random: np.random.Generator) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def start(opt_ml: OptMl, program: Path = TRAIN) -> subprocess.Popen[str]:
-    """Start `train` on a job, with both output streams in one."""
+def copied_program(base: Path, parts: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """Copy the container's folder, as an image has it, with modules in its folder for parts; return its `train`."""
+    skipped = shutil.ignore_patterns("__pycache__")
+    container = Path(shutil.copytree(TRAIN.parent, base / "program" / "container", ignore=skipped))
+    for name, content in parts.items():
+        (container / "parts" / name).write_text(content, encoding="utf-8")
+    return container / "train"
+
+
+def start(opt_ml: OptMl, program: Path = TRAIN, **variables: str) -> subprocess.Popen[str]:
+    """Start `train` on a job, with more environment variables, and both output streams in one."""
     environment = {"PATH": os.environ["PATH"], "SAGEMAKER_BASE_DIR": str(opt_ml.base), "TRAINING_JOB_NAME": "test-job"}
+    environment |= variables
     return subprocess.Popen(
         [sys.executable, str(program)],
         env=environment,

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from container.modeling.artifacts import write_judgement, write_model
 from container.modeling.evaluate import evaluate, predictions
-from container.modeling.networks.models import build_model
-from container.modeling.settings import ContainerSettings, Image, Model
+from container.modeling.settings import ContainerSettings, Image
 from container.report import facts
 
-SETTINGS = ContainerSettings(image=Image(height=8, width=8), model=Model(filters=(1, 1, 1, 1, 1), head=((1, 0.3),)))
+SETTINGS = ContainerSettings(image=Image(height=8, width=8))
 EPOCH = facts.Epoch(
     epoch=1,
     phase=1,
@@ -45,7 +45,8 @@ def write(folder: Path, classes: tuple[str, ...]) -> facts.Metrics:
         epochs=1,
         stopped=False,
     )
-    write_model(folder, build_model(SETTINGS, 2), SETTINGS, classes)
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
+    write_model(folder, model, SETTINGS, classes)
     predicted = predictions(("a/1.png", "b/2.png"), labels, probabilities, classes)
     write_judgement(folder, metrics, evaluation, (EPOCH,), predicted)
     return metrics

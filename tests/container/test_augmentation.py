@@ -59,6 +59,8 @@ RESIZING = ("CenterCrop", "RandomCrop", "Resizing")
 MIXING = ("CutMix", "MixUp")
 # They change every image in the same way.
 FIXED = ("AutoContrast", "ContrastLimitedAdaptiveHistogramEqualization", "Equalization")
+# Made of many operations, or of convolutions.
+SLOW = ("AugMix", "RandAugment", "RandomElasticTransform")
 COLOR = ("RandomColorDegeneration", "RandomGrayscale", "RandomHue", "RandomSaturation")
 
 Pixels = NDArray[np.float32]
@@ -100,7 +102,9 @@ class Step:
         return changed.numpy(), targets.numpy()
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LAYERS]
+)
 def test_a_layer_changes_each_image_by_itself_and_by_its_seeds_alone(name: str) -> None:
     step, given_pixels = Step(augmentor({name: LAYERS[name]})), photos()
     random.seed(1)
@@ -139,11 +143,10 @@ def test_every_layer_of_keras_that_augments_is_tried_here() -> None:
     assert augmenting == {*LAYERS, *RESIZING, "MaxNumBoundingBoxes"}
 
 
-# All but the slowest ones.
-chains = st.lists(st.sampled_from(sorted({*LAYERS} - {"AugMix", "RandomElasticTransform"})), max_size=4, unique=True)
+chains = st.lists(st.sampled_from([name for name in LAYERS if name not in SLOW]), max_size=4, unique=True)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(names=chains, seed=st.integers(0, 2**31 - 1), count=st.integers(1, 4))
 def test_any_chain_of_layers_keeps_shape_and_range_and_repeats_by_its_seed(
     names: list[str], seed: int, count: int
@@ -264,8 +267,11 @@ def test_merged_layers_move_pixels_as_one_after_the_other() -> None:
     assert np.abs(together - in_turn).mean() < 1.5
 
 
-def test_mixed_precision_does_not_reach_the_augmentation() -> None:
-    layers = {name: LAYERS[name] for name in ("RandomColorJitter", "RandAugment", "RandomZoom", "CutMix")}
+@pytest.mark.parametrize(
+    "names", [("RandomColorJitter", "RandomZoom", "CutMix"), pytest.param(SLOW, marks=pytest.mark.slow)]
+)
+def test_mixed_precision_does_not_reach_the_augmentation(names: tuple[str, ...]) -> None:
+    layers = {name: LAYERS[name] for name in names}
     expected, _ = Step(augmentor(layers))(photos())
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -366,7 +372,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(place=st.sampled_from(ARGUMENTS), value=values)
 def test_whatever_an_argument_is_it_works_or_is_refused(place: tuple[str, str], value: Any) -> None:
     name, argument = place

@@ -24,6 +24,8 @@ from container.modeling.settings import ContainerSettings, FineTuning, Image, Mo
 FLOWERS = ("daisy", "rose", "tulip")
 IMAGE = Image(height=8, width=8)
 FILTERS = (2, 2, 2, 2, 4)
+# Backbones of special layers, and of many weights.
+SLOW = ("MobileNetV3Small", "VGG16")
 
 
 def baseline(image: Image = IMAGE, **model: Any) -> ContainerSettings:
@@ -175,6 +177,7 @@ class TestPretrainedBackbone:
         model.save(tmp_path / "model.h5")
         np.testing.assert_allclose(keras.models.load_model(tmp_path / "model.h5")(noise()), model(noise()), atol=1e-6)
 
+    @pytest.mark.slow
     def test_the_backbone_of_a_fine_tuned_model_keeps_its_preprocessing(self, tmp_path: Path) -> None:
         image = Image(height=32, width=32)
         earlier = build_model(on_earlier_model(image, backbone="VGG16", weights="none"), 3)
@@ -204,7 +207,7 @@ class TestPretrainedBackbone:
         grey = Image(height=8, width=8, channels=1)
         assert probabilities(started(on_earlier_model(grey), FLOWERS, channel), grey).shape == (3, 3)
 
-    @pytest.mark.parametrize("backbone", ["MobileNetV3Small", "VGG16"])
+    @pytest.mark.parametrize("backbone", ["MobileNet", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
     def test_it_computes_in_the_precision_of_the_new_job(self, tmp_path: Path, backbone: str) -> None:
         image = Image(height=32, width=32)
         earlier = build_model(on_earlier_model(image, backbone=backbone, weights="none"), 3)

@@ -17,11 +17,11 @@ from container.modeling.networks.models import build_model
 from container.modeling.settings import ContainerSettings, FineTuning, Image, Model
 
 PROGRAM = Path(imagenet.__file__)
-# As Keras names the file of MobileNetV2 at imagenet.SIZE, without its head, in its cache.
-CACHED = "models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+# As Keras names the file of MobileNet at imagenet.SIZE, without its head, in its cache.
+CACHED = "models/mobilenet_1_0_224_tf_no_top.h5"
 
 
-def fine_tune(backbone: str = "MobileNetV2", side: int = 32) -> ContainerSettings:
+def fine_tune(backbone: str = "MobileNet", side: int = 32) -> ContainerSettings:
     return ContainerSettings(
         image=Image(height=side, width=side),
         model=Model(name="fine_tune", head=()),
@@ -41,7 +41,7 @@ def download(keras_home: Path, *arguments: str) -> subprocess.CompletedProcess[s
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
     """A network in the place of the one trained on ImageNet, and the folder that Keras would download it to."""
     keras.utils.set_random_seed(3)
-    network = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg")
+    network = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg")
     home = tmp_path_factory.mktemp("keras")
     (home / "models").mkdir()
     network.save(home / CACHED)
@@ -50,13 +50,13 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Pa
 
 def test_what_was_downloaded_is_found_in_the_image(published: tuple[keras.Model, Path], tmp_path: Path) -> None:
     network, home = published
-    done = download(home, str(tmp_path / "imagenet"), "MobileNetV2")
+    done = download(home, str(tmp_path / "imagenet"), "MobileNet")
     assert done.returncode == 0, done.stderr
     # Neither the home folder nor the network is asked any more.
     model = build_model(fine_tune(), 3, folders=WeightFolders(imagenet=tmp_path / "imagenet"))
     for here, there in zip(model.get_layer("backbone").get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(here, there)
-    assert [file.name for file in (tmp_path / "imagenet").iterdir()] == ["MobileNetV2.weights.h5"]
+    assert [file.name for file in (tmp_path / "imagenet").iterdir()] == ["MobileNet.weights.h5"]
 
 
 def test_an_image_without_backbones_has_an_empty_folder(tmp_path: Path) -> None:
@@ -66,7 +66,10 @@ def test_an_image_without_backbones_has_an_empty_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("backbone", "message"),
-    [("MobileNetV7", "has no model 'MobileNetV7'"), ("VGG16", "the imagenet weights of VGG16 cannot be downloaded")],
+    [
+        pytest.param("MobileNetV7", "has no model 'MobileNetV7'", marks=pytest.mark.slow),
+        ("VGG16", "the imagenet weights of VGG16 cannot be downloaded"),
+    ],
 )
 def test_the_build_of_an_image_fails_with_the_reason(tmp_path: Path, backbone: str, message: str) -> None:
     failed = download(tmp_path, str(tmp_path / "imagenet"), backbone)
@@ -75,6 +78,7 @@ def test_the_build_of_an_image_fails_with_the_reason(tmp_path: Path, backbone: s
     assert list((tmp_path / "imagenet").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_what_keras_expects_is_not_taken(tmp_path: Path) -> None:
     # Keras knows the hash of what it downloads for VGG16.
     (tmp_path / "models").mkdir()

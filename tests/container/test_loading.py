@@ -49,7 +49,7 @@ class TestLoader:
         text = refusal(lambda: self.load([(WHITE, "b"), (WHITE, "c")], classes=("a", "b")), DataError)
         assert "element 1 of the channel 'training' is of the class 'c'" in text
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3]))),
         st.sampled_from(["stretch", "crop", "pad"]),

@@ -124,6 +124,7 @@ class TestBackbones:
         np.testing.assert_allclose(preprocessing(model)(pixels), preprocessed, atol=1e-4)
         check_saved(model, pixels, tmp_path)
 
+    @pytest.mark.slow
     def test_those_with_layers_of_their_own_are_saved_too_and_see_the_same(self, tmp_path: Path) -> None:
         keras.utils.set_random_seed(1)
         original = keras.applications.MobileNetV3Small(
@@ -192,6 +193,7 @@ class TestPhases:
         # What puts channels into the backbone's order never learns.
         assert preprocessing(model).trainable_weights == []
 
+    @pytest.mark.slow
     def test_a_step_changes_what_learns_and_nothing_else(self) -> None:
         # Through its few layers of random weights a gradient comes back.
         settings = fine_tune(backbone="VGG16", released_layers=4)

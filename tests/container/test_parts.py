@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import pytest
 
+from container.modeling.job import OptMl
 from container.report import facts
-from tests.container.jobs import CHANNELS, CLASSES, TINY, TRAIN, failure_reason, lay_out, picture, run
+from tests.container.jobs import CHANNELS, CLASSES, TINY, copied_program, failure_reason, lay_out, picture, run
 
 DOCS = Path(__file__).parents[2] / "docs" / "parts.md"
 
@@ -143,13 +144,12 @@ class TestImported:
     @pytest.fixture(scope="class")
     @classmethod
     def outcomes(cls, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-        program = copied_program(tmp_path_factory.mktemp("imported"))
         modules = {
             "mine.py": MODULE,
             "helpers.py": HELPERS,
             "faulty.py": f"{FAULTY}\ndef build(image, class_count): ...",
         }
-        write_parts(program, modules)
+        program = copied_program(tmp_path_factory.mktemp("imported"), examples() | modules)
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, json.dumps(list(CASES.values()))],
             cwd=program.parents[1],
@@ -196,56 +196,111 @@ class TestImported:
         assert re.search(said, outcomes[case]), outcomes[case]
 
 
-def copied_program(base: Path) -> Path:
-    """Copy the container's folder, as an image has it, with an empty folder for parts; return its `train`."""
-    skipped = shutil.ignore_patterns("__pycache__")
-    container = Path(shutil.copytree(TRAIN.parent, base / "program" / "container", ignore=skipped))
-    write_parts(container / "train", examples())
-    return container / "train"
+# As `train` runs one job, but several after each other: most of the time goes into importing TensorFlow.
+TRAIN_ALL = """
+import contextlib
+import logging
+import sys
+from pathlib import Path
+
+from container.modeling.job import OptMl
+from container.modeling.train import TrainingFailedError, reported_failure, run_job
+
+logging.basicConfig(level=logging.INFO)
+for base in sys.argv[1:]:
+    opt_ml = OptMl(Path(base))
+    with contextlib.suppress(TrainingFailedError), reported_failure(opt_ml):
+        run_job(opt_ml)
+"""
 
 
-def write_parts(program: Path, modules: dict[str, str]) -> None:
-    for name, content in modules.items():
-        (program.parent / "parts" / name).write_text(content, encoding="utf-8")
+def job_with_model(base: Path) -> OptMl:
+    return lay_out(base, TINY | {"model.name": "my_model:build", "parts.settings.width": "5"})
+
+
+def job_with_all_other_parts(base: Path) -> OptMl:
+    chosen = {
+        "parts.loader": "named_files:load",
+        "parts.preprocessor": "blur:build",
+        "parts.augmentor": "noise:build",
+        "parts.evaluator": "judge:metrics",
+        "parts.settings": '{"separator": "_", "size": "2", "strength": "0.01", "top": "3"}',
+    }
+    opt_ml = lay_out(base, TINY | chosen)
+    for channel in CHANNELS:
+        folder = opt_ml.channel_dir(channel)
+        for file in list(folder.glob("*/*.png")):
+            file.rename(folder / f"{file.parent.name}_{file.name}")
+    return opt_ml
+
+
+def job_with_archives(base: Path) -> OptMl:
+    opt_ml = lay_out(base, TINY | {"parts.loader": "archives:load", "parts.settings.labels": "classes"})
+    random = np.random.default_rng(0)
+    for channel, count in CHANNELS.items():
+        shutil.rmtree(opt_ml.channel_dir(channel))
+        opt_ml.channel_dir(channel).mkdir()
+        labels = [name for name in CLASSES for _ in range(count)]
+        pixels = np.stack([np.asarray(picture(name, random))[:, :, None] for name in labels])
+        np.savez(opt_ml.channel_dir(channel) / "1.npz", pixels=pixels, classes=labels)
+    return opt_ml
+
+
+def job_with_wrong_archives(base: Path) -> OptMl:
+    opt_ml = lay_out(base, TINY | {"parts.loader": "archives:load"})
+    for channel in CHANNELS:
+        np.savez(opt_ml.channel_dir(channel) / "1.npz", pixels=np.zeros((1, 4, 4, 3), np.uint8))
+    return opt_ml
+
+
+JOBS = {
+    "model": job_with_model,
+    "all others": job_with_all_other_parts,
+    "archives": job_with_archives,
+    "wrong archives": job_with_wrong_archives,
+}
 
 
 class TestJobs:
     """The examples of docs/parts.md, trained with."""
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def jobs(cls, tmp_path_factory: pytest.TempPathFactory) -> dict[str, OptMl]:
+        folder = tmp_path_factory.mktemp("jobs")
+        program = copied_program(folder, examples())
+        jobs = {name: lay_out_job(folder / name) for name, lay_out_job in JOBS.items()}
+        done = subprocess.run(
+            [sys.executable, "-c", TRAIN_ALL, *(str(opt_ml.base) for opt_ml in jobs.values())],
+            cwd=program.parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return jobs
+
+    def trained(self, opt_ml: OptMl) -> tuple[keras.Model, facts.Metrics, facts.Predictions]:
+        assert not opt_ml.failure_file.exists(), failure_reason(opt_ml)
+        return (
+            keras.models.load_model(opt_ml.model_dir / facts.KERAS_FILE),
+            facts.Metrics.read(opt_ml.model_dir / facts.METRICS_FILE),
+            facts.Predictions.read(opt_ml.model_dir / facts.PREDICTIONS_FILE),
+        )
+
     def test_the_model_has_under_20_lines(self) -> None:
         assert len(examples()["my_model.py"].strip().splitlines()) + 1 < 20
 
-    def test_a_model_of_ones_own_is_trained(self, tmp_path: Path) -> None:
-        opt_ml = lay_out(tmp_path / "ml", TINY | {"model.name": "my_model:build", "parts.settings.width": "5"})
-        exit_code, log = run(opt_ml, copied_program(tmp_path))
-        assert exit_code == 0, log
-        model = keras.models.load_model(opt_ml.model_dir / facts.KERAS_FILE)
+    def test_a_model_of_ones_own_is_trained(self, jobs: dict[str, OptMl]) -> None:
+        model, metrics, predicted = self.trained(jobs["model"])
         assert [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)] == [5, 10]
-        metrics = facts.Metrics.read(opt_ml.model_dir / facts.METRICS_FILE)
         assert (metrics.epochs, metrics.own_metrics) == (2, {})
-        predicted = facts.Predictions.read(opt_ml.model_dir / facts.PREDICTIONS_FILE)
         assert {row.path for row in predicted.rows} == {f"{name}/{i}.png" for name in CLASSES for i in range(4)}
         assert all(row.path.startswith(f"{row.label}/") for row in predicted.rows)
 
-    def test_all_other_parts_take_part(self, tmp_path: Path) -> None:
-        chosen = {
-            "parts.loader": "named_files:load",
-            "parts.preprocessor": "blur:build",
-            "parts.augmentor": "noise:build",
-            "parts.evaluator": "judge:metrics",
-            "parts.settings": '{"separator": "_", "size": "2", "strength": "0.01", "top": "3"}',
-        }
-        opt_ml = lay_out(tmp_path / "ml", TINY | chosen)
-        for channel in CHANNELS:
-            folder = opt_ml.channel_dir(channel)
-            for file in list(folder.glob("*/*.png")):
-                file.rename(folder / f"{file.parent.name}_{file.name}")
-        exit_code, log = run(opt_ml, copied_program(tmp_path))
-        assert exit_code == 0, log
-        model = keras.models.load_model(opt_ml.model_dir / facts.KERAS_FILE)
+    def test_all_other_parts_take_part(self, jobs: dict[str, OptMl]) -> None:
+        model, metrics, predicted = self.trained(jobs["all others"])
         assert any(isinstance(layer, keras.layers.AveragePooling2D) for layer in model.layers)
-        metrics = facts.Metrics.read(opt_ml.model_dir / facts.METRICS_FILE)
-        predicted = facts.Predictions.read(opt_ml.model_dir / facts.PREDICTIONS_FILE)
         assert predicted.classes == CLASSES
         assert {row.path for row in predicted.rows} == {f"{name}_{i}.png" for name in CLASSES for i in range(4)}
         # Of three classes, each is among the first three.
@@ -254,27 +309,21 @@ class TestJobs:
         errors = [((y - row.probabilities) ** 2).sum() for y, row in zip(one_hot, predicted.rows, strict=True)]
         assert metrics.own_metrics["brier"] == pytest.approx(np.mean(errors), abs=1e-6)
 
-    def test_a_generator_loads_the_images(self, tmp_path: Path) -> None:
-        opt_ml = lay_out(tmp_path / "ml", TINY | {"parts.loader": "archives:load", "parts.settings.labels": "classes"})
-        random = np.random.default_rng(0)
-        for channel, count in CHANNELS.items():
-            shutil.rmtree(opt_ml.channel_dir(channel))
-            opt_ml.channel_dir(channel).mkdir()
-            labels = [name for name in CLASSES for _ in range(count)]
-            pixels = np.stack([np.asarray(picture(name, random))[:, :, None] for name in labels])
-            np.savez(opt_ml.channel_dir(channel) / "1.npz", pixels=pixels, classes=labels)
-        exit_code, log = run(opt_ml, copied_program(tmp_path))
-        assert exit_code == 0, log
-        assert "classes=3 training_images=36 validation_images=12 evaluation_images=12" in log
-        predicted = facts.Predictions.read(opt_ml.model_dir / facts.PREDICTIONS_FILE)
+    def test_a_generator_loads_the_images(self, jobs: dict[str, OptMl]) -> None:
+        _, metrics, predicted = self.trained(jobs["archives"])
+        assert (metrics.training_images, metrics.validation_images, metrics.evaluation_images) == (36, 12, 12)
         assert [row.path for row in predicted.rows] == [f"evaluation/{number:06d}" for number in range(12)]
 
-    def test_a_failure_is_the_jobs_reason(self, tmp_path: Path) -> None:
-        opt_ml = lay_out(tmp_path / "ml", TINY | {"parts.loader": "archives:load"})
-        for channel in CHANNELS:
-            np.savez(opt_ml.channel_dir(channel) / "1.npz", pixels=np.zeros((1, 4, 4, 3), np.uint8))
-        exit_code, log = run(opt_ml, copied_program(tmp_path))
-        assert exit_code == 1
+    def test_a_failure_is_the_jobs_reason(self, jobs: dict[str, OptMl]) -> None:
         line = "the loader archives:load failed at container/parts/archives.py:11: KeyError:"
-        assert failure_reason(opt_ml).startswith(line)
+        assert failure_reason(jobs["wrong archives"]).startswith(line)
+        assert not jobs["wrong archives"].model_dir.exists()
+
+    @pytest.mark.slow
+    def test_train_ends_well_or_badly_with_parts(self, tmp_path: Path) -> None:
+        program = copied_program(tmp_path, examples())
+        exit_code, log = run(job_with_all_other_parts(tmp_path / "good"), program)
+        assert exit_code == 0, log
+        exit_code, log = run(job_with_wrong_archives(tmp_path / "bad"), program)
+        assert exit_code == 1
         assert "Traceback" in log

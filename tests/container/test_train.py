@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import logging
+import os
 import pickle
 import re
 import shutil
@@ -18,7 +20,7 @@ from container.modeling.job import JobError, OptMl
 from container.modeling.settings import ContainerSettings
 from container.modeling.train import TrainingFailedError, reported_failure, run_job
 from container.report import facts
-from tests.container.jobs import CLASSES, TINY, TRAIN, failure_reason, lay_out, run, start
+from tests.container.jobs import CLASSES, TINY, copied_program, failure_reason, lay_out, run, start
 
 
 @pytest.fixture(scope="module")
@@ -139,16 +141,9 @@ def test_the_weights_are_those_of_the_best_epoch(finished: tuple[OptMl, str]) ->
     assert metrics.best_epoch.epoch == int(best["epoch"])
 
 
-@pytest.fixture
-def copied_program(tmp_path: Path) -> Path:
-    """The program in a folder of its own, as in an image."""
-    skipped = shutil.ignore_patterns("__pycache__")
-    return Path(shutil.copytree(TRAIN.parent, tmp_path / "program" / "container", ignore=skipped)) / "train"
-
-
-def test_an_unknown_hyperparameter_fails_the_job_and_names_the_nearest(tmp_path: Path, copied_program: Path) -> None:
+def test_an_unknown_hyperparameter_fails_the_job_and_names_the_nearest(tmp_path: Path) -> None:
     opt_ml = lay_out(tmp_path / "ml", TINY | {"training.learning_rat": "1"})
-    exit_code, log = run(opt_ml, copied_program)
+    exit_code, log = run(opt_ml, copied_program(tmp_path))
     assert exit_code == 1
     reason = failure_reason(opt_ml)
     assert reason == "there is no setting 'training.learning_rat': did you mean 'training.learning_rate'?"
@@ -226,7 +221,7 @@ def test_an_instance_with_gpus_of_which_none_is_seen_is_refused(tmp_path: Path) 
     assert reason.startswith("ml.g5.xlarge has GPUs, but TensorFlow sees none")
 
 
-@pytest.mark.parametrize("channel", ["training", "evaluation"])
+@pytest.mark.parametrize("channel", ["training", pytest.param("evaluation", marks=pytest.mark.slow)])
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, channel: str) -> None:
     opt_ml = lay_out(tmp_path, TINY | {"training.epochs": "1"})
     broken = opt_ml.channel_dir(channel) / "dark" / "3.png"
@@ -234,16 +229,23 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, channel: str) 
     assert failed(opt_ml).startswith(f"the image '{broken}' cannot be decoded (")
 
 
-def test_a_stop_keeps_the_best_model_so_far(tmp_path: Path) -> None:
+class StopAfterTwoEpochs(logging.Handler):
+    """Sends this process SIGTERM when the log tells of the second epoch."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("epoch=2 "):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_keeps_the_best_model_so_far(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     opt_ml = lay_out(tmp_path, TINY | {"training.epochs": "9999", "training.patience": "0"})
-    with start(opt_ml) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("epoch=2 "):
-                process.send_signal(signal.SIGTERM)
-                break
-        rest = process.stdout.read()
-        assert process.wait(timeout=60) == 0, rest
+    logger, handler = logging.getLogger("container"), StopAfterTwoEpochs()
+    logger.addHandler(handler)
+    try:
+        with caplog.at_level(logging.INFO):
+            run_job(opt_ml)
+    finally:
+        logger.removeHandler(handler)
     metrics = facts.Metrics.read(opt_ml.model_dir / facts.METRICS_FILE)
     assert metrics.stopped
     assert 2 <= metrics.epochs < 9999
