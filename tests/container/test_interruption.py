@@ -111,14 +111,20 @@ def test_asked_to_stop_training_keeps_what_it_has_and_goes_on_from_there(opt_ml:
     assert_same_training(opt_ml, uninterrupted)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> OptMl:
+    """A short job that is over, with its checkpoints."""
+    opt_ml = lay_out(tmp_path_factory.mktemp("trained"), TINY | {"training.patience": "0"})
+    run_job(opt_ml)
+    return opt_ml
+
+
 class TestInOneProcess:
     """What a second run does with the checkpoints of the first."""
 
     @pytest.fixture
-    def finished(self, tmp_path: Path) -> OptMl:
-        opt_ml = lay_out(tmp_path, TINY | {"training.patience": "0"})
-        run_job(opt_ml)
-        return opt_ml
+    def finished(self, trained: OptMl, tmp_path: Path) -> OptMl:
+        return OptMl(shutil.copytree(trained.base, tmp_path / "finished"))
 
     def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
         self, finished: OptMl, caplog: pytest.LogCaptureFixture

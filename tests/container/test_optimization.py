@@ -126,6 +126,7 @@ def test_a_loss_that_is_no_number_names_the_setting_to_lower(tmp_path: Path) -> 
         Trained(settings(epochs=3), tmp_path, weights=np.full(40, np.nan, np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [{"xla": True}, {"precision": "mixed_bfloat16"}, {"precision": "mixed_float16"}])
 def test_the_ways_to_compute_train_as_well(chosen: dict[str, Any], tmp_path: Path) -> None:
     keras.mixed_precision.set_dtype_policy(chosen.get("precision", "float32"))

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from docker.utils.build import exclude_paths
 
 from tests.manager.docker_engine import engine
 from tests.manager.wire import Answer, Wire, listening
-from tests.project import Project
+from tests.project import ROOT, Project
 
 BASE = "python:3.11-slim-bookworm"
 PRESENT = {f"/images/{BASE}/json": (200, {"Id": f"sha256:{'1' * 64}", "RepoDigests": [f"python@sha256:{'2' * 64}"]})}
@@ -61,3 +62,15 @@ def test_without_the_registry_of_the_base_image_there_is_a_way_that_needs_none(
     assert error.startswith(f"error: could not find the base image {BASE}: ")
     assert "no such host" in error
     assert "LOCAL_AWS_EXECUTOR=process" in error
+
+
+def test_the_context_has_every_module_but_the_settings_values() -> None:
+    folder = ROOT / "container"
+    lines = (folder / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if line.strip() and not line.startswith("#")]
+    sent = exclude_paths(str(folder), patterns)
+    modules = {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
+    left_out = {"config.py", "config_file.py", "config_flowers.py", "presets.py"}
+    assert modules - sent == {f"modeling/{name}" for name in left_out}
+    assert {"train", "requirements-gpu.txt", "parts/__init__.py"} <= sent
+    assert not [name for name in sent if "__pycache__" in name]

@@ -7,6 +7,8 @@ import pytest
 
 from tests.project import Project
 
+pytestmark = pytest.mark.slow
+
 ROLE = "shades-project-sagemaker"
 ELSEWHERE = ("--set", "model.initial_weights=pretrained", "--set", "data.pretrained=s3://elsewhere/models/old.tar.gz")
 DRY = ("--local", "--dry_run")

@@ -13,6 +13,8 @@ from container.modeling.config_file import load_settings
 from manager import names, role
 from tests.manager.policy_evaluation import Request, decision
 
+pytestmark = pytest.mark.slow
+
 PLACE = names.Place("123456789012", "us-east-1")
 KEY = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 OTHER_KEY = KEY.replace("11111111", "99999999")
