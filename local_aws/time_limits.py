@@ -36,6 +36,7 @@ class TimeLimits:
     def exceeded(self) -> StopReason | None:
         """Which limit is exceeded, if any."""
         now = time.monotonic()
-        if now > self._runtime_deadline:
-            return MAX_RUNTIME
-        return MAX_WAIT_TIME if now > self._wait_deadline else None
+        # The wait holds the running too: where both are over at one look, it was over first.
+        if now > self._wait_deadline:
+            return MAX_WAIT_TIME
+        return MAX_RUNTIME if now > self._runtime_deadline else None

@@ -148,6 +148,7 @@ chains = st.lists(st.sampled_from([name for name in LAYERS if name not in SLOW])
 
 @settings(max_examples=15)
 @given(names=chains, seed=st.integers(0, 2**31 - 1), count=st.integers(1, 4))
+@pytest.mark.slow
 def test_any_chain_of_layers_keeps_shape_and_range_and_repeats_by_its_seed(
     names: list[str], seed: int, count: int
 ) -> None:

@@ -157,6 +157,7 @@ class TestInitialWeights:
         np.testing.assert_allclose(probabilities(model, image), probabilities(earlier, image), atol=1e-6)
 
 
+@pytest.mark.slow
 class TestPretrainedBackbone:
     def test_all_before_the_head_is_taken_over_and_learns_in_the_second_phase(self, tmp_path: Path) -> None:
         earlier = trained()

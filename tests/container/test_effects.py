@@ -169,6 +169,7 @@ def test_a_lower_precision_is_that_of_training_and_of_the_model(trained: Train) 
         assert convolutions == {precision}
 
 
+@pytest.mark.slow
 def test_one_sigmoid_unit_is_trained_judged_and_exported(tmp_path: Path) -> None:
     opt_ml = lay_out(tmp_path, TINY | {"model.output": "sigmoid"})
     for channel in CHANNELS:

@@ -16,6 +16,8 @@ from container.modeling.networks.layers import set_weights
 from container.modeling.networks.models import build_model
 from container.modeling.settings import ContainerSettings, FineTuning, Image, Model
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(imagenet.__file__)
 # As Keras names the file of MobileNet at imagenet.SIZE, without its head, in its cache.
 CACHED = "models/mobilenet_1_0_224_tf_no_top.h5"

@@ -17,6 +17,8 @@ from container.modeling.train import run_job
 from container.report import facts
 from tests.container.jobs import CLASSES, TINY, lay_out, picture, run, start
 
+pytestmark = pytest.mark.slow
+
 # Many small steps, of which some run at once, and a checkpoint in between as often as possible.
 LONG: Mapping[str, str] = TINY | {
     "training.batch_size": "2",

@@ -83,9 +83,9 @@ class Trained:
     ("monitor", "mode", "best_of"),
     [
         ("val_loss", "auto", min),
-        ("val_accuracy", "auto", max),
-        ("val_f1", "auto", max),
-        ("val_loss", "max", max),
+        pytest.param("val_accuracy", "auto", max, marks=pytest.mark.slow),
+        pytest.param("val_f1", "auto", max, marks=pytest.mark.slow),
+        pytest.param("val_loss", "max", max, marks=pytest.mark.slow),
         ("val_accuracy", "min", min),
     ],
 )
@@ -107,6 +107,7 @@ def test_training_ends_after_the_epochs_without_improvement(tmp_path: Path) -> N
     assert not trained.result.stopped
 
 
+@pytest.mark.slow
 def test_a_change_below_the_least_is_no_improvement(tmp_path: Path) -> None:
     trained = Trained(settings(epochs=5, patience=1, monitor="val_loss", min_delta=100), tmp_path)
     assert (len(trained.history), trained.result.best.epoch) == (2, 1)
@@ -139,6 +140,7 @@ def test_the_ways_to_compute_train_as_well(chosen: dict[str, Any], tmp_path: Pat
     assert trained.model.layers[-1].compute_dtype == "float32"
 
 
+@pytest.mark.slow
 def test_fine_tuning_counts_on_in_its_second_phase_and_keeps_the_best_of_both(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -216,6 +218,7 @@ def assert_alike(history: tuple[Epoch, ...], expected: tuple[Epoch, ...]) -> Non
         assert values == pytest.approx(expected_row.model_dump(exclude={"seconds"}), rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_with_another_batch_size_the_schedule_goes_on_where_it_was(tmp_path: Path) -> None:
     cosine = {"schedule": Schedule(name="cosine")}
     Trained(settings(epochs=4, patience=0, batch_size=2).model_copy(update=cosine), tmp_path, StopAfter(9))
@@ -226,6 +229,7 @@ def test_with_another_batch_size_the_schedule_goes_on_where_it_was(tmp_path: Pat
     assert rates[-2] > 0.001
 
 
+@pytest.mark.slow
 def test_a_small_rest_of_a_batch_is_left_out_of_an_epoch_but_not_of_the_next(tmp_path: Path) -> None:
     chosen = settings(epochs=3, batch_size=13)
     assert len(Trained(chosen, tmp_path).history) == 3

@@ -261,6 +261,7 @@ JOBS = {
 }
 
 
+@pytest.mark.slow
 class TestJobs:
     """The examples of docs/parts.md, trained with."""
 

@@ -16,6 +16,8 @@ import pytest
 from tests.conftest import split_shades
 from tests.project import REGION, Project, copy_project
 
+pytestmark = pytest.mark.slow
+
 KEY_ID = "AKIAPLANTED000000000"
 SECRET, TOKEN = "wJalrXUtnFEMI-planted-secret", "IQoJb3JpZ2luX2Vj-planted-token"
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+pytestmark = pytest.mark.slow
+
 # Waits until the test lets it go.
 WAIT = 'until [ -e "$HOME/../go" ]; do sleep 0.02; done'
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.aws import LOG_GROUP, Aws, start_in_foreground
 
+pytestmark = pytest.mark.slow
+
 # Counts its attempts in a checkpoint; the one that finds `last` of them ends by itself, the others when they are told.
 COUNTING = """\
 #!/usr/bin/env python3
