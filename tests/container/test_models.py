@@ -18,7 +18,7 @@ from container.modeling.settings import ContainerSettings, FineTuning, Image, Mo
 # The smallest input that a backbone takes, where it is not 32 pixels a side.
 SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
 # One of each family. MobileNetV3, ConvNeXt and InceptionResNetV2 have layers that Keras cannot load from HDF5.
-FAMILIES = (*("ConvNeXtTiny", "EfficientNetB0", "InceptionV3", "MobileNetV3Large", "ResNet50V2", "VGG16"),)
+FAMILIES = (*("ConvNeXtTiny", "EfficientNetB0", "MobileNetV3Large", "ResNet50V2"),)
 
 
 def fine_tune(image: Image | None = None, **values: Any) -> ContainerSettings:

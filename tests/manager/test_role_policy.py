@@ -37,19 +37,23 @@ EVERYTHING = {
 }
 
 
+# What a job, or an intruder in it, would call.
+SERVICES = ("s3", "ecr", "iam", "sagemaker", "logs", "kms", "ec2", "sts", "cloudwatch", "lambda", "secretsmanager")
+
+
 def all_actions() -> set[str]:
-    """Every action that IAM knows, and every operation of the services that a job, or an intruder in it, would call."""
+    """Every action of these services that IAM knows, and every operation of theirs."""
     definitions = json.loads((Path(parliament.__file__).parent / "iam_definition.json").read_text())
     known = {
         f"{service['prefix']}:{privilege['privilege']}"
         for service in definitions
+        if service["prefix"] in SERVICES
         for privilege in service["privileges"]
     }
     session = botocore.session.get_session()
-    services = ("s3", "ecr", "iam", "sagemaker", "logs", "kms", "ec2", "sts", "cloudwatch", "lambda", "secretsmanager")
     return known | {
         f"{service}:{operation}"
-        for service in services
+        for service in SERVICES
         for operation in session.get_service_model(service).operation_names
     }
 

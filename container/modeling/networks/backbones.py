@@ -118,7 +118,7 @@ def _imagenet_file(backbone: str, folder: Path) -> Iterator[Path]:
         except imagenet.DownloadError as error:
             raise SettingsError(
                 f"{error}; name the backbone in training_image.backbones and build the image anew, give the job "
-                "network access, or set fine_tuning.weights to a file or to `pretrained`"
+                "network access, or set fine_tuning.weights to a file, to `pretrained` or to none"
             ) from error
         yield file
 

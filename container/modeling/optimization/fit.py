@@ -1,5 +1,6 @@
 """Trains a model in one or two phases, keeps the weights of its best epoch, and goes on after interruptions."""
 
+import logging
 from dataclasses import dataclass
 
 import keras
@@ -11,6 +12,8 @@ from container.modeling.optimization.training_run import Phase, TrainingRun
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import Stop
 from container.report.facts import Epoch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,16 @@ def fit(
         run.go_on_from(checkpoint)
     # Its arrays are as large as the model and the optimizer together.
     del checkpoint
+    behind = len(run.history.epochs)
     for phase in phases:
         run.train(phase)
     history = run.history
     assert history.best is not None
+    if 0 < behind == len(history.epochs) and not stop.requested:
+        logger.warning("all epochs lie behind the checkpoint: nothing was trained; raise training.epochs to go on")
+    if stop.requested:
+        logger.info("asked to stop: the model is that of the best epoch so far")
+    logger.info("kept_epoch=%d phase=%d", history.best.epoch, history.best.phase)
     return Fitted(history.epochs, history.best, stop.requested)
 
 
