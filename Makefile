@@ -47,10 +47,10 @@ format: setup ## format the code, and mend what the linter can
 	$(BIN)/python scripts/settings_table.py
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 2 --dist loadfile --cov
+	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --cov
 
 test-slow: setup ## run the tests that take long
-	$(BIN)/python -m pytest --ignore tests/docker -m slow -n 2 --dist load
+	$(BIN)/python -m pytest --ignore tests/docker -m slow -n 2 --dist loadgroup
 
 test-docker: setup ## build, push and run the image by a real Docker engine (needs docker-registry and debootstrap)
 	$(BIN)/python -m pytest tests/docker

@@ -10,6 +10,9 @@ import pytest
 
 from tests.project import Project
 
+# It trains as long as a user would.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("whole way")]
+
 WAY = ("--init_s3_buckets", "--build_and_push_docker_image", "--launch_training", "--download_results")
 
 

@@ -1,6 +1,7 @@
 """Downloading results: resumed, verified, and unpacked without trusting what comes."""
 
 import contextlib
+import errno
 import gzip
 import io
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from manager import results
@@ -68,6 +69,15 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: int
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, target, size
     return info
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether a path is a link that comes back to itself; of such a one, os.path.realpath may say anything."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def files_in(directory: Path) -> dict[str, bytes]:
@@ -212,6 +222,7 @@ class TestHostileArchives:
             unpack(tmp_path / "a.tar.gz", tmp_path / "out")
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @example([member("a", tarfile.SYMTYPE, "a//")])
     @given(
         st.lists(
             st.builds(
@@ -236,4 +247,4 @@ class TestHostileArchives:
         assert {path.relative_to(root).as_posix() for path in root.iterdir()} == {"deep", "a.tar.gz"}
         assert list((root / "deep").iterdir()) == [inside]
         for path in inside.rglob("*"):
-            assert Path(os.path.realpath(path)).is_relative_to(inside)
+            assert leads_nowhere(path) or Path(os.path.realpath(path)).is_relative_to(inside)
