@@ -1,6 +1,7 @@
 """Fixtures that several test folders share."""
 
 import io
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tests.project import Project, copy_project
 # How long an example takes tells of the machine and what else it does, not of the code.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+# A shell starts what runs in its background with Ctrl-C ignored, and programs pass that on to those they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
