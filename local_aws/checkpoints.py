@@ -2,7 +2,8 @@
 
 What SageMaker's developer guide says of CheckpointConfig: what lies in S3 when a job starts is written to each of its
 hosts; from then on only the hosts write, every file that is new or changed, and what a program deletes is deleted in S3
-as well. All hosts have the same folder in S3, and must write files of different names.
+as well. All hosts have the same folder in S3, and must write files of different names. What one host wrote
+no other host deletes; what was restored to all is deleted with any host's copy of it.
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html
 """
 
@@ -28,9 +29,17 @@ _SYNC_SECONDS = 1.0
 
 
 class HostCheckpoints:
-    """The checkpoints of one host."""
+    """The checkpoints of one host.
 
-    def __init__(self, host: Host, config: CheckpointConfig, storage: Storage) -> None:
+    Args:
+        last_writers: the names of the hosts that last uploaded a file in this run of the job; shared by its hosts.
+    """
+
+    def __init__(
+        self, host: Host, config: CheckpointConfig, storage: Storage, last_writers: dict[PurePosixPath, str]
+    ) -> None:
+        self._host = host.name
+        self._last_writers = last_writers
         self._root = host.directory
         self._inside = config.local_path
         self._directory = host.path(config.local_path)
@@ -39,6 +48,12 @@ class HostCheckpoints:
         # What S3 has of this host's files, and what there was at the last look.
         self._synced: dict[PurePosixPath, _Version] = {}
         self._seen: dict[PurePosixPath, _Version] = {}
+
+    @classmethod
+    def of_job(cls, hosts: Sequence[Host], config: CheckpointConfig, storage: Storage) -> Sequence[HostCheckpoints]:
+        """Those of all hosts of a job; to be synced in one thread."""
+        last_writers: dict[PurePosixPath, str] = {}
+        return [cls(host, config, storage, last_writers) for host in hosts]
 
     def restore(self) -> None:
         """Makes the directory, and writes into it what lies in S3.
@@ -111,16 +126,18 @@ class HostCheckpoints:
             if content is not None:
                 self._storage.write(target, content)
                 self._synced[file.relative] = file.version
+                self._last_writers[file.relative] = self._host
         except (OSError, ServiceException) as error:
             return [f"the checkpoint {self._inside / file.relative} did not get to {target}: {error}"]
         return []
 
     def _delete(self, relative: PurePosixPath) -> Sequence[str]:
         target = self._target(relative)
-        try:
-            self._storage.delete(target)
-        except ServiceException as error:
-            return [f"{target} could not be deleted: {error}"]
+        if self._last_writers.get(relative, self._host) == self._host:
+            try:
+                self._storage.delete(target)
+            except ServiceException as error:
+                return [f"{target} could not be deleted: {error}"]
         del self._synced[relative]
         return []
 

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class DockerExecutor:
 
     name = "docker"
     most_hosts = 8
+    network_interface = "eth0"
     has_own_root = True
     reaches_server = False
     cannot_honor: Mapping[str, str] = {}
@@ -59,6 +61,9 @@ class DockerExecutor:
         self._login = login
         self._labels = {**labels, docker_engine.LABEL_OWNER: f"{os.getuid()}:{os.getgid()}"}
         self._memory_bytes = memory_bytes or int(engine.info()["MemTotal"] * _SHARE_OF_MEMORY)
+
+    def addresses(self, names: Sequence[str]) -> Sequence[str]:
+        return names
 
     def refusal(self, image: Image) -> str | None:
         if image.pull_uri:
@@ -109,7 +114,7 @@ class DockerExecutor:
             mounts=_mounts(program, host),
             network_mode=network,
             # Without a network nothing else would resolve the host's own name.
-            extra_hosts={host.name: "127.0.0.1"} if network == "none" else None,
+            extra_hosts={host.address: "127.0.0.1"} if network == "none" else None,
             mem_limit=memory,
             memswap_limit=memory,
             # Shared memory is what data loaders with several processes use; docker's 64 MB are too few for them.
@@ -117,13 +122,13 @@ class DockerExecutor:
             log_config=docker_engine.without_log(),
         )
         # Only a network of its own has names for its hosts.
-        endpoints: Any = {network: engine.create_endpoint_config(aliases=[host.name])} if hosts > 1 else None
+        endpoints: Any = {network: engine.create_endpoint_config(aliases=[host.address])} if hosts > 1 else None
         container: dict[str, Any] = engine.create_container(
             program.image.pull_uri,
             entrypoint=list(program.entrypoint) or None,
             command=list(program.arguments),
             environment=dict(program.environment),
-            hostname=host.name,
+            hostname=host.address,
             host_config=host_config,
             networking_config=engine.create_networking_config(endpoints),
             labels={**self._labels_of(job), docker_engine.LABEL_DIRECTORY: str(host.directory)},
@@ -201,7 +206,8 @@ class _Containers:
             state = self._engine.inspect_container(container)["State"]
             if state["Status"] == "created" and code == 0:
                 raise OSError(f"the container of {host} never ran")
-            self._endings[host] = Ending(code, out_of_memory=state["OOMKilled"])
+            ended = datetime.fromisoformat(state["FinishedAt"]).timestamp()
+            self._endings[host] = Ending(code, ended, out_of_memory=state["OOMKilled"])
         except ENGINE_ERRORS as error:
             self._errors[host] = explanation(error)
         finally:

@@ -20,12 +20,16 @@ class Inputs:
     """The configuration and the channels of a job.
 
     Args:
+        network_interface: by which the hosts reach each other.
         is_over: whether the job is to end, so that what is left of a channel is not worth its time.
     """
 
-    def __init__(self, request: TrainingRequest, storage: Storage, is_over: Callable[[], bool]) -> None:
+    def __init__(
+        self, request: TrainingRequest, storage: Storage, network_interface: str, is_over: Callable[[], bool]
+    ) -> None:
         self._request = request
         self._storage = storage
+        self._network_interface = network_interface
         self._is_over = is_over
 
     def put(self, hosts: Sequence[Host], number: int) -> None:
@@ -36,7 +40,8 @@ class Inputs:
         """
         opt_ml, channels = OptMl(hosts[number].opt_ml), self._request.channels
         opt_ml.write_config("hyperparameters", self._request.hyperparameters)
-        opt_ml.write_config("resourceconfig", resource_config(hosts[number].name, [host.name for host in hosts]))
+        addresses = [host.address for host in hosts]
+        opt_ml.write_config("resourceconfig", resource_config(addresses[number], addresses, self._network_interface))
         opt_ml.write_config("inputdataconfig", {channel.name: channel.as_input_data_config() for channel in channels})
         for channel in channels:
             try:

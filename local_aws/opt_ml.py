@@ -80,8 +80,8 @@ class OptMl:
         return path.resolve() == self.base.resolve() / path.relative_to(self.base)
 
 
-def resource_config(host: str, hosts: Sequence[str]) -> Mapping[str, object]:
-    """The content of input/config/resourceconfig.json.
+def resource_config(host: str, hosts: Sequence[str], network_interface: str) -> Mapping[str, object]:
+    """The content of input/config/resourceconfig.json of the host that is reached as `host`, one of all `hosts`.
 
     Its instance type is `local`, as in the SageMaker Python SDK's local mode: a program may ask it what
     hardware to expect, and this machine need not have what the requested type has.
@@ -93,7 +93,7 @@ def resource_config(host: str, hosts: Sequence[str]) -> Mapping[str, object]:
         "current_group_name": group,
         "hosts": list(hosts),
         "instance_groups": [{"instance_group_name": group, "instance_type": _INSTANCE_TYPE, "hosts": list(hosts)}],
-        "network_interface_name": "eth0",
+        "network_interface_name": network_interface,
     }
 
 

@@ -14,7 +14,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ def running(directory: Path, socket_path: Path) -> Iterator[Registry]:
     config.write_text(json.dumps(_configuration(directory / "images", socket_path)))
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", supervisor.__file__, program, "serve", str(config)],
+            supervisor.command_line(program, "serve", str(config)),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -19,10 +19,11 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from local_aws import lifecycle, moto_patches
-from local_aws.executors import Executor, ProcessExecutor
+from local_aws.executors import Executor
 from local_aws.guards import guarded
 from local_aws.images import ImageSnapshots
 from local_aws.own_api import OwnApi
+from local_aws.process_executor import ProcessExecutor
 from local_aws.registry_api import RegistryApi
 from local_aws.repositories import Repositories
 from local_aws.settings import CREDENTIALS, Settings, SettingsError

@@ -1,6 +1,6 @@
 """Runs one program and answers for its end, in a process of its own between the server and the program.
 
-    python supervisor.py PROGRAM ARGUMENT...
+    python supervisor.py END_FILE PROGRAM ARGUMENT...
 
 A container ends with its first process, and whatever that process started ends with it. A plain process does
 not: this stands in for the container. It becomes the subreaper of everything that the program starts, however
@@ -14,8 +14,9 @@ Linux sends it when the *thread* that started the program ends, and setting it m
 fork and exec of a process with many threads.
 
 The exit code is the program's, 128 + n where signal n ended it; 127 where there is no such program and 126
-where it cannot be run, as in a shell and in docker. It runs with -I -S and imports the standard library only:
-it must start in milliseconds.
+where it cannot be run, as in a shell and in docker. END_FILE gets the time at which the program ended, in seconds
+of time.monotonic(), which all processes share: what is left may take longer to end, and another host of the
+job may end meanwhile. It runs with -I -S and imports the standard library only: it must start in milliseconds.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 TERMINATE = b"T"
@@ -37,7 +39,12 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(command: list[str]) -> int:
+def command_line(*command: str, end_file: str = os.devnull) -> list[str]:
+    """What to start in the command's place, with a pipe as standard input."""
+    return [sys.executable, "-I", "-S", __file__, end_file, *command]
+
+
+def main(end_file: str, *command: str) -> int:
     """Runs the command to its end and returns the exit code described above."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
@@ -53,6 +60,9 @@ def main(command: list[str]) -> int:
         return 126
     threading.Thread(target=_obey, args=(program,), daemon=True).start()
     code = program.wait()
+    # A program may have removed the directory.
+    with contextlib.suppress(OSError):
+        Path(end_file).write_text(str(time.monotonic()))
     _kill_the_rest(program.pid)
     return code if code >= 0 else 128 - code
 
@@ -109,4 +119,4 @@ def _complain(message: str) -> None:
 
 if __name__ == "__main__":
     # A normal exit would wait for the lock of the thread that reads standard input.
-    os._exit(main(sys.argv[1:]))
+    os._exit(main(*sys.argv[1:]))

@@ -6,9 +6,9 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from moto.core.exceptions import ServiceException
@@ -130,21 +130,22 @@ class TrainingRun:
             remove_tree(directory)
 
     def _hosts(self, directory: Path) -> Sequence[Host]:
-        count = min(self._request.instance_count, self._surroundings.executor.most_hosts)
+        executor = self._surroundings.executor
+        names = [f"algo-{number + 1}" for number in range(min(self._request.instance_count, executor.most_hosts))]
         hosts = []
-        for number in range(1, count + 1):
-            host = Host(f"algo-{number}", directory / str(number))
+        for number, (name, address) in enumerate(zip(names, executor.addresses(names), strict=True), start=1):
+            host = Host(name, address, directory / str(number))
             OptMl(host.opt_ml).create()
             hosts.append(host)
         return hosts
 
     def _checkpoints(self, hosts: Sequence[Host]) -> Sequence[HostCheckpoints]:
         config = self._request.checkpoints
-        return [HostCheckpoints(host, config, self._storage) for host in hosts] if config else []
+        return HostCheckpoints.of_job(hosts, config, self._storage) if config else ()
 
     def _download(self, hosts: Sequence[Host], checkpoints: Sequence[HostCheckpoints]) -> None:
-        closing = self._surroundings.closing
-        inputs = Inputs(self._request, self._storage, lambda: self._is_stopping() or closing.is_set())
+        interface, closing = self._surroundings.executor.network_interface, self._surroundings.closing
+        inputs = Inputs(self._request, self._storage, interface, lambda: self._is_stopping() or closing.is_set())
         for number in range(len(hosts)):
             inputs.put(hosts, number)
         for host in checkpoints:
@@ -162,7 +163,7 @@ class TrainingRun:
             def say(line: str) -> None:
                 streams[hosts[0].name].write(f"local_aws: {line}\n".encode(), source=0)
 
-            for line in self._head():
+            for line in self._head(hosts):
                 say(line)
             try:
                 with kept_in_s3(checkpoints, lambda problem: say(f"warning: {problem}")):
@@ -170,7 +171,7 @@ class TrainingRun:
             except ExecutorError as error:
                 raise JobFailedError(f"InternalServerError: {error}") from error
             if outcome.failed:
-                raise JobFailedError(_failure_reason(hosts, outcome.failed))
+                raise JobFailedError(_failure_reason(*outcome.failed))
             if outcome.is_interrupted:
                 say("the spot capacity was taken away")
                 return True
@@ -182,9 +183,14 @@ class TrainingRun:
                     say(f"warning: the hosts left different files {path}: {artifact.name} has the last host's")
             return False
 
-    def _head(self) -> Iterator[str]:
+    def _head(self, hosts: Sequence[Host]) -> Iterator[str]:
         executor = self._surroundings.executor
         yield f"{self._request.instance_type}: this machine stands in for it"
+        if any(host.address != host.name for host in hosts):
+            yield f"the hosts' names here: {', '.join(f'{host.name} is {host.address}' for host in hosts)}"
+        for channel in self._request.channels:
+            if channel.input_mode == "FastFile":
+                yield f"FastFile channel {channel.name}: all objects were copied beforehand, not each when it is read"
         if not self._request.network_isolation and not executor.reaches_server:
             yield "a container cannot reach this machine's AWS, so it gets no AWS_ENDPOINT_URL and no credentials"
         if self._request.is_spot:
@@ -195,7 +201,7 @@ class TrainingRun:
 
     def _run_program(self, hosts: Sequence[Host], output: Output) -> _Outcome:
         with closing(self._surroundings.executor.start(self._program(), hosts, output)) as execution:
-            return self._until_the_end(execution)
+            return self._until_the_end(execution, hosts)
 
     def _program(self) -> Program:
         region, checkpoints = self._storage.region, self._request.checkpoints
@@ -216,7 +222,7 @@ class TrainingRun:
             ),
         )
 
-    def _until_the_end(self, execution: Execution) -> _Outcome:
+    def _until_the_end(self, execution: Execution, hosts: Sequence[Host]) -> _Outcome:
         with self._time.running():
             while not execution.wait(_POLL_SECONDS):
                 if self._surroundings.closing.is_set():
@@ -227,11 +233,11 @@ class TrainingRun:
                     self._terminate(execution)
                     # Whatever it ended with: what an interrupted program leaves is not the job's result.
                     return _Outcome(is_interrupted=not self._surroundings.closing.is_set())
-                elif failed := _failures(execution):
-                    # The other hosts wait for the failed one; what they end with now tells nothing.
+                elif _first_failure(execution, hosts):
+                    # The other hosts wait for the failed one, or fail without it.
                     self._terminate(execution)
-                    return _Outcome(failed)
-        return _Outcome({} if self._job.is_stopping else _failures(execution))
+                    return _Outcome(_first_failure(execution, hosts))
+        return _Outcome(None if self._job.is_stopping else _first_failure(execution, hosts))
 
     def _terminate(self, execution: Execution) -> None:
         execution.terminate()
@@ -254,19 +260,19 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How the program ended on those hosts that made the job fail, or whether it was interrupted instead."""
+    """On which host the program failed first and how, if it did, or whether it was interrupted instead."""
 
-    failed: Mapping[str, Ending] = field(default_factory=dict)
+    failed: tuple[Host, Ending] | None = None
     is_interrupted: bool = False
 
 
-def _failures(execution: Execution) -> Mapping[str, Ending]:
-    return {name: ending for name, ending in execution.endings().items() if ending.exit_code}
+def _first_failure(execution: Execution, hosts: Sequence[Host]) -> tuple[Host, Ending] | None:
+    endings = execution.endings()
+    failed = [(host, endings[host.name]) for host in hosts if host.name in endings and endings[host.name].exit_code]
+    return min(failed, key=lambda failure: failure[1].time, default=None)
 
 
-def _failure_reason(hosts: Sequence[Host], failed: Mapping[str, Ending]) -> str:
-    host = next(host for host in hosts if host.name in failed)
-    ending = failed[host.name]
+def _failure_reason(host: Host, ending: Ending) -> str:
     # SageMaker's wording, with nothing before the comma where the program left no failure file.
     prefix, suffix = "AlgorithmError: ", f", exit code: {ending.exit_code}"
     if ending.out_of_memory:

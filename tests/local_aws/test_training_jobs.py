@@ -72,7 +72,7 @@ def test_the_program_is_told_its_job(aws: Any) -> None:
         "instance_groups": [
             {"instance_group_name": "homogeneousCluster", "instance_type": "local", "hosts": ["algo-1"]}
         ],
-        "network_interface_name": "eth0",
+        "network_interface_name": "lo",
     }
     assert aws.log(name)[0] == "local_aws: ml.m5.large: this machine stands in for it"
     common = {"S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
@@ -90,6 +90,8 @@ def test_fast_file_is_read_only(aws: Any) -> None:
     )
     aws.finish(name)
     assert aws.lines(name) == ["555 a", "555 a/folder", "444 a/folder/1"]
+    said = "local_aws: FastFile channel a: all objects were copied beforehand, not each when it is read"
+    assert said in aws.log(name)
 
 
 def test_jobs_run_side_by_side_and_a_name_is_taken_once(aws: Any) -> None:
