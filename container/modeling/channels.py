@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from container.dataset.index import ImageFolder, index_images
@@ -28,17 +29,24 @@ def index_channels(job: Job) -> Folders:
     Raises:
         DataError: a channel is missing or empty, or holds other classes than it should.
     """
-    training = index_images(job.channel(TRAINING))
+    training = index_channel(job, TRAINING)
     check_classes(training.classes, Counter(sample.label for sample in training.samples))
-    others = [index_images(job.channel(name), training.classes) for name in (VALIDATION, EVALUATION)]
-    folders = Folders(training, *others)
-    for name in (TRAINING, VALIDATION, EVALUATION):
-        for bad in getattr(folders, name).left_out.bad_files:
-            logger.warning("the %s image %r is left out: %s", name, bad.path, bad.reason)
-    return folders
+    return Folders(training, *(index_channel(job, name, training.classes) for name in (VALIDATION, EVALUATION)))
 
 
-def check_classes(classes: tuple[str, ...], images: Counter[int]) -> None:
+def index_channel(job: Job, name: str, classes: tuple[str, ...] | None = None) -> ImageFolder:
+    """Return the images of one channel, and log what is left out.
+
+    Raises:
+        DataError: the channel is missing or empty, or holds a class that is not among those given.
+    """
+    folder = index_images(job.channel(name), classes)
+    for bad in folder.left_out.bad_files:
+        logger.warning("the %s image %r is left out: %s", name, bad.path, bad.reason)
+    return folder
+
+
+def check_classes(classes: tuple[str, ...], images: Mapping[int, int]) -> None:
     """See that there is something to tell apart.
 
     Args:
@@ -51,7 +59,7 @@ def check_classes(classes: tuple[str, ...], images: Counter[int]) -> None:
     if len(classes) < 2:
         raise DataError(f"the channel 'training' has one class, {classes[0]!r}: add a folder for another one")
     for label, name in enumerate(classes):
-        if not images[label]:
+        if not images.get(label):
             raise DataError(
                 f"the channel 'training' has no image of the class {name!r}: add some, or remove its folder"
             )

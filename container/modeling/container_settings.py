@@ -156,6 +156,26 @@ class Augmentation(Section):
     """Keras's preprocessing layers by name, with their arguments: `{"RandomFlip": {"mode": "horizontal"}}`."""
 
 
+class Input(Section):
+    """How the images come to the model."""
+
+    memory_share: float = Field(0.25, ge=0, le=0.9)
+    """Share of the instance's memory that decoded images may fill, so that each is decoded once."""
+    disk_cache: bool = True
+    """Keep decoded images on the instance's disk where the memory does not suffice and the disk does."""
+    max_broken_share: float = Field(0.01, ge=0, le=1)
+    """Share of a channel's images that may be broken: they are named and left out; with more, the job fails."""
+
+
+class Distribution(Section):
+    """How several GPUs and instances train one model; a training step has `training.batch_size` images on each."""
+
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
+    """What the learning rates are multiplied by: 1, the number of GPUs of all instances, or its square root."""
+    synchronized_batch_normalization: bool = False
+    """Normalize by the statistics of the whole step and not of each GPU's part; for small batches, and slower."""
+
+
 class Checkpoints(Section):
     """What an interrupted job goes on from."""
 
@@ -196,6 +216,8 @@ class ContainerSettings(Section):
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
+    input: Input = Input()
+    distribution: Distribution = Distribution()
     checkpoints: Checkpoints = Checkpoints()
     parts: Parts = Parts()
 

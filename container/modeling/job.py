@@ -87,6 +87,8 @@ class Job:
     """TrainingJobName; empty where nobody gave one."""
     hyperparameters: Mapping[str, str]
     channels: tuple[str, ...]
+    sharded_channels: tuple[str, ...]
+    """Those whose files are spread over the hosts (S3DistributionType is ShardedByS3Key)."""
     hosts: tuple[str, ...]
     current_host: str
     instance_type: str
@@ -110,6 +112,9 @@ class Job:
                 name: str(value) for name, value in hyperparameters.items() if not name.startswith(SAGEMAKERS_OWN)
             },
             channels=tuple(channels),
+            sharded_channels=tuple(
+                name for name, channel in channels.items() if len(hosts) > 1 and _is_sharded(channel)
+            ),
             hosts=hosts,
             current_host=resources.get("current_host", hosts[0]),
             instance_type=str(resources.get("current_instance_type", "")),
@@ -128,6 +133,10 @@ class Job:
         if next(folder.iterdir(), None) is None:
             raise DataError(f"the channel {name!r} is empty: upload images under the S3 prefix that it names")
         return folder
+
+
+def _is_sharded(channel: Any) -> bool:
+    return isinstance(channel, dict) and channel.get("S3DistributionType") == "ShardedByS3Key"
 
 
 def _read_table(file: Path) -> dict[str, Any]:

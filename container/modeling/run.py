@@ -1,29 +1,32 @@
 """The training job itself, once its files are in place: the story on one page."""
 
 import logging
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from container.dataset.weights import image_weights
 from container.modeling.artifacts import write_judgement, write_model
 from container.modeling.augmentation import build_augmentor
-from container.modeling.channels import EVALUATION, TRAINING, VALIDATION, Folders, check_classes
+from container.modeling.channels import EVALUATION, TRAINING, VALIDATION, Folders
+from container.modeling.distribution import Distribution, distribute
 from container.modeling.evaluate import Evaluation, evaluate, predictions
-from container.modeling.input_pipeline import Batches, LabeledImages
+from container.modeling.image_sets import read_image_sets
+from container.modeling.input_pipeline.batches import Batches
+from container.modeling.input_pipeline.epochs import Epochs
+from container.modeling.input_pipeline.pixel_cache import CacheSpace
 from container.modeling.job import Job
 from container.modeling.networks.backbones import WeightFolders
 from container.modeling.networks.initial_weights import load_initial_weights
+from container.modeling.networks.layers import synchronize_batch_normalization
 from container.modeling.networks.models import build_model
 from container.modeling.optimization.checkpoints import CheckpointFolder
 from container.modeling.optimization.fit import Fitted, fit
-from container.modeling.optimization.steps import BatchAugmentor, Predictor
+from container.modeling.optimization.predictor import Outputs, Predictor
+from container.modeling.optimization.steps import BatchAugmentor
 from container.modeling.own_parts.errors import PartError, explained_parts
-from container.modeling.own_parts.loading import load_images
 from container.modeling.own_parts.parts import OwnParts, load_parts
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import deferred_stop
@@ -32,18 +35,12 @@ from container.report.facts import Metrics, Predictions
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ImageSets:
-    """What a model learns from, what chooses its best epoch, and what it is judged by."""
+class ImageCount(NamedTuple):
+    """How many images a set has."""
 
-    training: LabeledImages
-    validation: LabeledImages
-    evaluation: LabeledImages
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """In the order of the model's outputs."""
-        return self.training.classes
+    images: int
+    broken: int
+    """Of them: could not be read."""
 
 
 def train_and_evaluate(settings: ContainerSettings, job: Job, folders: Folders | None) -> Metrics:
@@ -60,55 +57,57 @@ def train_and_evaluate(settings: ContainerSettings, job: Job, folders: Folders |
     Raises:
         ProjectError: the images, the settings or the job are not as they should be, or training failed.
     """
+    distribution = distribute(job)
+    logger.info("hosts=%d devices=%d", distribution.replicas.hosts, distribution.replicas.count)
+    if not distribution.is_chief:
+        logger.info("%s tells how training goes; this host tells of its own troubles only", job.hosts[0])
+        logging.getLogger("container").setLevel(logging.WARNING)
+    with distribution.explained_errors():
+        return _train_and_evaluate(settings, job, folders, distribution)
+
+
+def _train_and_evaluate(
+    settings: ContainerSettings, job: Job, folders: Folders | None, distribution: Distribution
+) -> Metrics:
     keras.utils.set_random_seed(settings.training.seed)
     keras.mixed_precision.set_dtype_policy(settings.training.precision)
     parts = load_parts(settings)
-    images = _image_sets(settings, job, folders, parts)
+    images = read_image_sets(job, settings.image, folders, parts, distribution)
     if parts.metrics:
         parts.metrics.try_out(len(images.classes))
-    model = _build(settings, job, images.classes, parts)
-    augmentor = _augmentor(settings, len(images.classes), parts)
+    with distribution.scope():
+        model = _build(settings, job, images.classes, parts)
+        augmentor = _augmentor(settings, len(images.classes), parts)
+    synchronizes = settings.distribution.synchronized_batch_normalization and distribution.replicas.count > 1
+    synchronize_batch_normalization(model, synchronizes)
+    sum_hosts = distribution.sum_hosts if images.training.is_share else np.asarray
+    weights = image_weights(images.training, _channel_folder(job, TRAINING), settings.loss, sum_hosts)
+    space = CacheSpace.of_machine(settings.input)
+    training = Batches(images.training, settings, TRAINING, weights, space, fast=True)
+    epochs = Epochs(images.training, settings, distribution.replicas, sum_hosts)
+    validation = Batches(images.validation, settings, VALIDATION, space=space)
+    # It is read once.
+    evaluation = Batches(images.evaluation, settings, EVALUATION)
     checkpoints = CheckpointFolder(job.opt_ml.checkpoints_dir, settings.checkpoints)
-    weights = image_weights(images.training, _channel_folder(job, TRAINING), settings.loss)
-    training = Batches(images.training, settings, weights)
-    validation, evaluation = Batches(images.validation, settings), Batches(images.evaluation, settings)
     with deferred_stop() as stop:
         with explained_parts(), training.explained_errors():
-            fitted = fit(model, training, validation, settings, augmentor, checkpoints, stop)
-        # A stop leaves two minutes, of which many evaluation images may need more: the model comes first.
-        write_model(job.opt_ml.model_dir, model, settings, images.classes)
+            fitted = fit(model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution)
+        # Who loads the model has one device.
+        synchronize_batch_normalization(model, False)
+        if distribution.is_chief:
+            # A stop leaves two minutes, of which many evaluation images may need more: the model comes first.
+            write_model(job.opt_ml.model_dir, model, settings, images.classes)
         with evaluation.explained_errors():
-            outputs = Predictor(model, len(images.classes))(evaluation.iterate())
+            outputs = Predictor(model, len(images.classes), distribution)(evaluation, with_names=True)
         assert outputs is not None
-        probabilities = outputs.probabilities
-        judged = evaluate(images.evaluation.labels, probabilities, images.classes)
-        predicted = _predictions(images, probabilities, parts)
-        metrics = _metrics(job, settings, images, model, fitted, judged, predicted.means)
-        write_judgement(job.opt_ml.model_dir, metrics, judged, fitted.history, predicted)
+        judged = evaluate(outputs.labels, outputs.probabilities, images.classes)
+        predicted = _predictions(outputs, images.classes, parts)
+        counts = [_count(batches, distribution) for batches in (training, validation, evaluation)]
+        metrics = _metrics(job, settings, counts, model, fitted, judged, predicted.means)
+        if distribution.is_chief:
+            write_judgement(job.opt_ml.model_dir, metrics, judged, fitted.history, predicted)
     logger.info("evaluation_accuracy=%.4f evaluation_loss=%.4f", metrics.accuracy, metrics.loss)
     return metrics
-
-
-def _image_sets(settings: ContainerSettings, job: Job, folders: Folders | None, parts: OwnParts) -> ImageSets:
-    if folders is not None:
-        sets = ImageSets(*map(LabeledImages.of_folder, (folders.training, folders.validation, folders.evaluation)))
-    else:
-        assert parts.loader is not None
-        training = load_images(parts.loader, job.channel(TRAINING), settings.image)
-        check_classes(training.classes, Counter(training.labels.tolist()))
-        others = [
-            load_images(parts.loader, job.channel(name), settings.image, training.classes)
-            for name in (VALIDATION, EVALUATION)
-        ]
-        sets = ImageSets(training, *others)
-    logger.info(
-        "classes=%d training_images=%d validation_images=%d evaluation_images=%d",
-        len(sets.classes),
-        len(sets.training),
-        len(sets.validation),
-        len(sets.evaluation),
-    )
-    return sets
 
 
 def _build(settings: ContainerSettings, job: Job, classes: tuple[str, ...], parts: OwnParts) -> keras.Model:
@@ -128,14 +127,22 @@ def _augmentor(settings: ContainerSettings, class_count: int, parts: OwnParts) -
     return build_augmentor(settings.augmentation, settings.image, settings.training.seed)
 
 
-def _predictions(images: ImageSets, probabilities: NDArray[np.float32], parts: OwnParts) -> Predictions:
+def _predictions(outputs: Outputs, classes: tuple[str, ...], parts: OwnParts) -> Predictions:
     """Return the predictions with the user's own metrics; without, where one fails: the model is worth more."""
-    known = images.evaluation.names, images.evaluation.labels, probabilities, images.classes
+    known = outputs.names, outputs.labels, outputs.probabilities, classes
     try:
         return predictions(*known, parts.metrics)
     except PartError as error:
         logger.error("%s: predictions.csv and metrics.json are without the metrics of parts.evaluator", error)
         return predictions(*known)
+
+
+def _count(batches: Batches, distribution: Distribution) -> ImageCount:
+    """Return how many images of a set all hosts have together."""
+    images, broken = np.array(len(batches.images)), distribution.gather(batches.broken)
+    if batches.images.is_share:
+        return ImageCount(int(distribution.sum_hosts(images)), len(broken))
+    return ImageCount(int(images), len(np.unique(broken)))
 
 
 def _channel_folder(job: Job, name: str) -> Path:
@@ -146,7 +153,7 @@ def _channel_folder(job: Job, name: str) -> Path:
 def _metrics(
     job: Job,
     settings: ContainerSettings,
-    images: ImageSets,
+    counts: list[ImageCount],
     model: keras.Model,
     fitted: Fitted,
     evaluation: Evaluation,
@@ -160,9 +167,10 @@ def _metrics(
         macro_average=evaluation.macro_average,
         weighted_average=evaluation.weighted_average,
         confusion_matrix=evaluation.confusion_matrix.tolist(),
-        training_images=len(images.training),
-        validation_images=len(images.validation),
-        evaluation_images=len(images.evaluation),
+        training_images=counts[0].images,
+        validation_images=counts[1].images,
+        evaluation_images=counts[2].images,
+        broken_images=sum(count.broken for count in counts),
         parameters=model.count_params(),
         monitor=settings.training.monitor,
         best_epoch=fitted.best,

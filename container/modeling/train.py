@@ -17,7 +17,7 @@ from sagemaker_training.errors import ClientError
 from container.errors import ProjectError
 from container.modeling.channels import index_channels
 from container.modeling.devices import check_gpus, import_tensorflow
-from container.modeling.job import Job, JobError, OptMl
+from container.modeling.job import Job, OptMl
 from container.modeling.overrides import override
 from container.modeling.own_parts.errors import PARTS_FOLDER
 from container.modeling.own_parts.sources import check_parts
@@ -56,13 +56,12 @@ def run_job(opt_ml: OptMl) -> None:
         ProjectError: the job, its settings or its images are not as they should be, or training failed.
     """
     job = Job.read(opt_ml)
-    if len(job.hosts) > 1:
-        raise JobError(f"the job has {len(job.hosts)} instances, but trains on one: set InstanceCount to 1")
     settings = override(ContainerSettings(), job.hyperparameters)
     check_parts(settings, PARTS_FOLDER)
     check_gpus(job.instance_type)
-    # A loader of the user's own may read anything else than class folders.
-    folders = None if settings.parts.loader else index_channels(job)
+    # A loader of the user's own may read anything else than class folders, and which classes there are is known to all
+    # hosts together where each has a share of the images.
+    folders = None if settings.parts.loader or job.sharded_channels else index_channels(job)
     import_tensorflow()
 
     from container.modeling.run import train_and_evaluate

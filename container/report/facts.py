@@ -96,6 +96,8 @@ class Metrics(Facts):
     training_images: int
     validation_images: int
     evaluation_images: int
+    broken_images: int = 0
+    """Of these three: could not be read, and were left out."""
     parameters: int
     """Weights of the model, counted one by one."""
     monitor: str

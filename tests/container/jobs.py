@@ -60,6 +60,29 @@ def lay_out(
     return opt_ml
 
 
+def lay_out_hosts(
+    base: Path, hyperparameters: Mapping[str, str] = TINY, sharded: tuple[str, ...] = ()
+) -> tuple[OptMl, OptMl]:
+    """Lay out a job of two hosts that are processes of this machine, as local_aws does.
+
+    Of the sharded channels, every other image is one host's.
+    """
+    hosts = ("127.0.0.1", "127.0.0.2")
+    first, second = (lay_out(base / host, hyperparameters, hosts) for host in hosts)
+    resources = json.loads(second.resources_file.read_text())
+    second.resources_file.write_text(json.dumps(resources | {"current_host": hosts[1]}))
+    channels = {
+        name: {"S3DistributionType": "ShardedByS3Key" if name in sharded else "FullyReplicated"} for name in CHANNELS
+    }
+    for number, opt_ml in enumerate((first, second)):
+        opt_ml.channels_file.write_text(json.dumps(channels))
+        for name in sharded:
+            for position, path in enumerate(sorted(opt_ml.channel_dir(name).glob("*/*"))):
+                if position % 2 != number:
+                    path.unlink()
+    return first, second
+
+
 def picture(name: str, random: np.random.Generator) -> Image.Image:
     """Return a noisy grey picture of a class, 10 pixels high and 12 wide."""
     pixels = random.integers(0, 60, (10, 12), dtype=np.uint8)

@@ -66,6 +66,8 @@ TESTED_ELSEWHERE = {
     *("model.name", "model.filters", "model.head", "model.initial_weights"),
     *("training.epochs", "training.monitor", "training.mode", "training.patience", "training.min_delta"),
     *("fine_tuning.backbone", "fine_tuning.weights"),
+    *("input.memory_share", "input.disk_cache", "input.max_broken_share"),
+    *("distribution.learning_rate_scaling", "distribution.synchronized_batch_normalization"),
     *("checkpoints.every_epochs", "checkpoints.every_minutes", "checkpoints.keep"),
     *("parts.loader", "parts.preprocessor", "parts.evaluator", "parts.settings"),
 }

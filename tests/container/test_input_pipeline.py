@@ -1,4 +1,4 @@
-"""The order, the memory and the errors of the input pipeline."""
+"""The order, the caches and the broken files of the input pipeline."""
 
 import os
 from collections.abc import Iterable
@@ -11,12 +11,24 @@ import tensorflow as tf
 from PIL import Image
 
 from container.errors import DataError
-from container.modeling.input_pipeline import Batches, LabeledImages, OutOfMemoryError
-from container.modeling.settings import ContainerSettings, Training
+from container.modeling.input_pipeline.batches import NO_IMAGE, Batches, OutOfMemoryError, rows_of
+from container.modeling.input_pipeline.labeled_images import LabeledImages
+from container.modeling.input_pipeline.pixel_cache import CacheSpace
+from container.modeling.settings import ContainerSettings, Input, Training
 from container.modeling.settings import Image as ImageSettings
 
-SETTINGS = ContainerSettings(image=ImageSettings(height=8, width=8, channels=1), training=Training(batch_size=4))
-IN_MEMORY = 10_000
+ANY_BROKEN = Input(max_broken_share=1)
+SETTINGS = ContainerSettings(
+    image=ImageSettings(height=8, width=8, channels=1), training=Training(batch_size=4), input=ANY_BROKEN
+)
+IN_MEMORY = CacheSpace(10_000, None)
+
+
+@pytest.fixture(params=["files", "memory", "disk"])
+def space(request: pytest.FixtureRequest, tmp_path: Path) -> CacheSpace:
+    """Where decoded images may be kept."""
+    spaces = {"files": CacheSpace(100, None), "memory": CacheSpace(10_000, None), "disk": CacheSpace(100, tmp_path)}
+    return spaces[request.param]
 
 
 @pytest.fixture
@@ -33,14 +45,18 @@ def labels(batches: Iterable[Any]) -> list[int]:
     return [int(label) for _, batch, _ in batches for label in batch]
 
 
-@pytest.mark.parametrize("cache_bytes", [0, IN_MEMORY], ids=["files", "memory"])
-def test_batches_have_the_images_at_the_positions_asked_for(images: LabeledImages, cache_bytes: int) -> None:
+def spoil(images: LabeledImages, *positions: int) -> None:
+    for position in positions:
+        Path(os.fsdecode(images.paths[position])).write_bytes(b"GIF89a and no more")
+
+
+def test_batches_have_the_images_at_the_positions_asked_for(images: LabeledImages, space: CacheSpace) -> None:
     weights = np.linspace(0, 1, 10, dtype=np.float32)
-    batches = Batches(images, SETTINGS, weights, cache_bytes)
-    orders = ([7, 3, 3, 0, 9, 1], list(range(10)), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], [2], [])
+    batches = Batches(images, SETTINGS, "training", weights, space)
+    orders = ([7, 3, 3, 0, 9, 1], [9, 8, 2], list(range(10)), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], [2], [])
     for order in orders:
-        found = list(batches.iterate(np.array(order, np.int64)))
-        assert len(found) == batches.steps(len(order))
+        found = list(batches.iterate(rows_of(np.array(order, np.int64), 4)))
+        assert len(found) == -(-len(order) // 4)
         assert labels(found) == order
         for pixels, batch_labels, batch_weights in found:
             assert pixels.dtype == tf.uint8
@@ -50,44 +66,97 @@ def test_batches_have_the_images_at_the_positions_asked_for(images: LabeledImage
     assert labels(batches.iterate()) == list(range(10))
 
 
-def test_what_fits_is_read_once(images: LabeledImages) -> None:
-    in_memory, from_files = Batches(images, SETTINGS, cache_bytes=IN_MEMORY), Batches(images, SETTINGS, cache_bytes=10)
-    for batches in (in_memory, from_files):
-        labels(batches.iterate(np.arange(5)))
-        labels(batches.iterate(np.arange(5, 10)))
+def test_rows_may_be_of_any_length(images: LabeledImages, space: CacheSpace) -> None:
+    batches = Batches(images, SETTINGS, "training", space=space)
+    rows = np.array([[5, NO_IMAGE, NO_IMAGE, NO_IMAGE], [NO_IMAGE] * 4, [1, 2, 3, 4]])
+    for _ in range(2):
+        found = list(batches.iterate(rows))
+        assert [batch.numpy().tolist() for _, batch, _ in found] == [[5], [NO_IMAGE], [1, 2, 3, 4]]
+        assert [batch.numpy().tolist() for _, _, batch in found] == [[1], [0], [1] * 4]
+        labels(batches.iterate())
+
+
+def test_what_fits_is_read_once(images: LabeledImages, space: CacheSpace, request: pytest.FixtureRequest) -> None:
+    batches = Batches(images, SETTINGS, "training", space=space)
+    labels(batches.iterate(rows_of(np.arange(5), 4)))
+    labels(batches.iterate(rows_of(np.arange(3, 10), 4)))
     for path in images.paths:
         Path(os.fsdecode(path)).unlink()
-    assert labels(in_memory.iterate()) == list(range(10))
-    with pytest.raises(DataError, match="No such file"), from_files.explained_errors():
-        labels(from_files.iterate())
+    is_kept = "files" not in request.node.callspec.id
+    assert labels(batches.iterate()) == (list(range(10)) if is_kept else [NO_IMAGE] * 10)
+
+
+def test_one_space_holds_what_fits_of_several_sets(images: LabeledImages) -> None:
+    space = CacheSpace(15 * 64, None)
+    first, second = (Batches(images, SETTINGS, name, space=space) for name in ("training", "validation"))
+    for batches in (first, second):
+        labels(batches.iterate())
+    spoil(images, *range(10))
+    assert labels(first.iterate()) == list(range(10))
+    assert labels(second.iterate()) == [NO_IMAGE] * 10
 
 
 def test_pixels_that_are_in_memory_are_taken_as_they_are() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
     images = LabeledImages(("a", "b"), np.array([0, 1, 0], np.int32), ("x", "y", "z"), pixels=pixels)
-    ((found, _, _),) = list(Batches(images, SETTINGS, cache_bytes=0).iterate(np.array([2, 0])))
+    ((found, _, _),) = list(Batches(images, SETTINGS, "training").iterate(np.array([[2, 0]])))
     np.testing.assert_array_equal(found, pixels[[2, 0]])
 
 
-def test_of_several_broken_images_the_first_is_named_with_the_reason(images: LabeledImages) -> None:
-    for broken in (images.paths[8], images.paths[6]):
-        Path(os.fsdecode(broken)).write_bytes(b"GIF89a and no more")
-    batches = Batches(images, SETTINGS)
-    with pytest.raises(DataError) as raised, batches.explained_errors():
+def test_another_image_stands_for_a_broken_one_and_counts_nothing(images: LabeledImages, space: CacheSpace) -> None:
+    spoil(images, 6, 8, 9)
+    batches = Batches(images, SETTINGS, "training", space=space)
+    for _ in range(3):
+        *_, (pixels, found, weights) = batches.iterate(np.array([[0, 1, 2, 3], [4, 5, 7, 4], [6, 7, 8, 9]]))
+        assert found.numpy().tolist() == [NO_IMAGE, 7, NO_IMAGE, NO_IMAGE]
+        assert weights.numpy().tolist() == [0, 1, 0, 0]
+        assert set(pixels.numpy().ravel()) == {70}
+    assert batches.broken.tolist() == [6, 8, 9]
+    assert labels(batches.iterate(np.array([[6, 9]]))) == [NO_IMAGE] * 2
+
+
+def test_few_broken_images_are_named_once(images: LabeledImages, caplog: pytest.LogCaptureFixture) -> None:
+    spoil(images, 6)
+    batches = Batches(images, SETTINGS, "validation", space=IN_MEMORY)
+    for _ in range(2):
         labels(batches.iterate())
-    assert repr(os.fsdecode(images.paths[6])) in str(raised.value)
-    assert "GIF" in str(raised.value)
+        batches.check_broken()
+    (line,) = caplog.messages
+    assert line.startswith("1 of 10 validation images cannot be read: ")
+    assert repr(images.names[6]) in line
+    assert "GIF" in line
 
 
-def test_a_file_that_vanished_is_named(images: LabeledImages) -> None:
+@pytest.mark.parametrize(("share", "is_refused"), [(0.19, True), (0.2, False)])
+def test_too_many_broken_images_are_an_error(images: LabeledImages, share: float, is_refused: bool) -> None:
+    spoil(images, 6)
     Path(os.fsdecode(images.paths[2])).unlink()
-    batches = Batches(images, SETTINGS)
-    with pytest.raises(DataError, match=r"image 2.*No such file"), batches.explained_errors():
-        labels(batches.iterate())
+    settings = SETTINGS.model_copy(update={"input": Input(max_broken_share=share)})
+    batches = Batches(images, settings, "training")
+    labels(batches.iterate())
+    if not is_refused:
+        batches.check_broken()
+        return
+    with pytest.raises(DataError) as raised:
+        batches.check_broken()
+    text = str(raised.value)
+    assert text.startswith("2 of 10 training images cannot be read: ")
+    assert "image 2" in text
+    assert "No such file" in text
+    assert text.endswith("more than input.max_broken_share=0.19 allows: replace or remove them")
+
+
+def test_what_tensorflow_calls_its_operations_is_left_out(images: LabeledImages) -> None:
+    Path(os.fsdecode(images.paths[4])).write_bytes(b"BM" + bytes(100))
+    settings = SETTINGS.model_copy(update={"input": Input(max_broken_share=0)})
+    batches = Batches(images, settings, "training")
+    labels(batches.iterate())
+    with pytest.raises(DataError, match=r"\(\[a BMP must have 8, 24 or 32 bits and no compression\]\);"):
+        batches.check_broken()
 
 
 def test_exhausted_memory_names_the_setting_to_lower(images: LabeledImages) -> None:
-    @Batches(images, SETTINGS).explained_errors()
+    @Batches(images, SETTINGS, "training").explained_errors()
     def fail() -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
@@ -95,17 +164,20 @@ def test_exhausted_memory_names_the_setting_to_lower(images: LabeledImages) -> N
         fail()
 
 
-def test_an_error_that_is_no_image_s_stays_what_it_is(images: LabeledImages) -> None:
-    batches = Batches(images, SETTINGS)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="shapes"), batches.explained_errors():
-        raise tf.errors.InvalidArgumentError(None, None, "shapes do not fit")
+def test_a_full_disk_ends_the_keeping_and_not_the_training(
+    images: LabeledImages, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The limit of the process on the size of files stands in for the disk's end.
+    import resource
+    import signal
 
-
-def test_what_tensorflow_calls_its_operations_is_left_out(images: LabeledImages) -> None:
-    Path(os.fsdecode(images.paths[4])).write_bytes(b"BM" + bytes(100))
-    batches = Batches(images, SETTINGS)
-    with pytest.raises(DataError) as raised, batches.explained_errors():
-        labels(batches.iterate())
-    assert str(raised.value).endswith(
-        "cannot be decoded ([a BMP must have 8, 24 or 32 bits and no compression]): replace or remove it"
-    )
+    batches = Batches(images, SETTINGS, "training", space=CacheSpace(100, tmp_path))
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5 * 64, before[1]))
+    try:
+        for _ in range(2):
+            assert labels(batches.iterate()) == list(range(10))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert [line for line in caplog.messages if "disk cannot be written" in line]

@@ -9,11 +9,14 @@ import pytest
 
 from container.dataset.weights import epoch_order
 from container.modeling.augmentation import build_augmentor
-from container.modeling.input_pipeline import Batches, LabeledImages
+from container.modeling.distribution import Distribution
+from container.modeling.input_pipeline.batches import Batches
+from container.modeling.input_pipeline.epochs import Epochs, Replicas
+from container.modeling.input_pipeline.labeled_images import LabeledImages
 from container.modeling.networks.models import build_model
 from container.modeling.optimization.checkpoints import CheckpointFolder
 from container.modeling.optimization.fit import Fitted, fit
-from container.modeling.optimization.steps import Predictor
+from container.modeling.optimization.predictor import Predictor
 from container.modeling.optimization.training_run import DivergedError
 from container.modeling.settings import (
     Augmentation,
@@ -56,22 +59,25 @@ class Trained:
         self, chosen: ContainerSettings, folder: Path, stop: Stop | None = None, side: int = 8, weights: Any = None
     ) -> None:
         keras.utils.set_random_seed(0)
-        self.validation = Batches(noise(24, side), chosen)
+        training = noise(40, side)
+        self.validation = Batches(noise(24, side), chosen, "validation")
         self.model = build_model(chosen, 2)
         self.result: Fitted = fit(
             self.model,
-            Batches(noise(40, side), chosen, weights),
+            Batches(training, chosen, "training", weights),
+            Epochs(training, chosen, Replicas()),
             self.validation,
             chosen,
             build_augmentor(chosen.augmentation, chosen.image, 0),
             CheckpointFolder(folder, chosen.checkpoints),
             stop or Stop(),
+            Distribution(),
         )
         self.history = self.result.history
 
     def judged(self) -> tuple[float, float]:
         """Loss and accuracy of the model on the validation images."""
-        outputs = Predictor(self.model, 2)(self.validation.iterate())
+        outputs = Predictor(self.model, 2, Distribution())(self.validation)
         assert outputs is not None
         probabilities = outputs.probabilities
         labels = self.validation.images.labels

@@ -212,10 +212,6 @@ def test_training_needs_two_classes_and_images_of_each(tmp_path: Path) -> None:
     assert "one class, 'striped'" in failed(opt_ml)
 
 
-def test_several_instances_are_refused(tmp_path: Path) -> None:
-    assert "set InstanceCount to 1" in failed(lay_out(tmp_path, hosts=("algo-1", "algo-2")))
-
-
 def test_an_instance_with_gpus_of_which_none_is_seen_is_refused(tmp_path: Path) -> None:
     reason = failed(lay_out(tmp_path, instance_type="ml.g5.xlarge"))
     assert reason.startswith("ml.g5.xlarge has GPUs, but TensorFlow sees none")
@@ -226,7 +222,28 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, channel: str) 
     opt_ml = lay_out(tmp_path, TINY | {"training.epochs": "1"})
     broken = opt_ml.channel_dir(channel) / "dark" / "3.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    assert failed(opt_ml).startswith(f"the image '{broken}' cannot be decoded (")
+    reason = failed(opt_ml)
+    assert re.match(rf"1 of \d+ {channel} images cannot be read: 'dark/3\.png' \(", reason)
+    assert "more than input.max_broken_share=0.01 allows" in reason
+
+
+@pytest.mark.slow
+def test_few_broken_images_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    opt_ml = lay_out(tmp_path, TINY | {"input.max_broken_share": "0.3"})
+    for channel in ("training", "validation", "evaluation"):
+        broken = opt_ml.channel_dir(channel) / "dark" / "3.png"
+        broken.write_bytes(broken.read_bytes()[:60])
+    run_job(opt_ml)
+    assert [line.split(":")[0] for line in caplog.messages if "left out" in line] == [
+        "1 of 36 training images cannot be read",
+        "1 of 12 validation images cannot be read",
+        "1 of 12 evaluation images cannot be read",
+    ]
+    metrics = facts.Metrics.read(opt_ml.model_dir / facts.METRICS_FILE)
+    assert (metrics.evaluation_images, metrics.broken_images) == (12, 3)
+    rows = facts.Predictions.read(opt_ml.model_dir / facts.PREDICTIONS_FILE).rows
+    assert len(rows) == sum(map(sum, metrics.confusion_matrix)) == 11
+    assert "dark/3.png" not in {row.path for row in rows}
 
 
 class StopAfterTwoEpochs(logging.Handler):

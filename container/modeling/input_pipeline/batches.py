@@ -1,30 +1,37 @@
-"""From labeled images to batches of pixels, by tf.data: any order, decoding in parallel, kept where they fit.
+"""Batches of a set's images, by tf.data: any order, decoded in parallel and once, broken files passed over.
 
-Images are asked for by their positions in the set. So the order of an epoch is a list that anybody can make, and an
-interrupted epoch goes on with the rest of its list.
+Images are asked for by their positions, batch by batch. So the order of an epoch is a table that anybody can make, and
+an interrupted epoch goes on with the rest of its rows.
 """
 
+import logging
 import os
 import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from container.dataset.index import ImageFolder
 from container.errors import DataError, ProjectError
 from container.modeling.decoding import decode_image
+from container.modeling.input_pipeline.labeled_images import LabeledImages
+from container.modeling.input_pipeline.pixel_cache import CacheSpace, MemoryCache
 from container.modeling.settings import ContainerSettings
 
-# Share of the machine's memory that the decoded images of one set may fill.
-CACHE_SHARE = 1 / 8
-# How much of TensorFlow's text about a broken image an error repeats, in characters.
+logger = logging.getLogger(__name__)
+
+# Stands in a row, and among the labels, where there is no image.
+NO_IMAGE = -1
+# Bytes of batches that are made before they are asked for, and the most batches.
+PREFETCHED_BYTES = 64 << 20
+MAX_PREFETCHED = 64
+# How much of TensorFlow's text about a broken image an error repeats, in characters, and how many images it names.
 MAX_REASON = 200
+MAX_NAMED = 5
 # The names of operations that TensorFlow puts around its messages.
 WRAPPING = r"^.*? Iterator::\S*: |\{\{.*?\}\}|\[\[.*?\]\]|\[Op:\w*\](?: name:)?|assertion failed:"
 
@@ -33,91 +40,197 @@ class OutOfMemoryError(ProjectError):
     """A batch does not fit in the memory of the device."""
 
 
-@dataclass(frozen=True, eq=False)
-class LabeledImages:
-    """The images of one channel: files, or pixels that are in memory already."""
-
-    classes: tuple[str, ...]
-    labels: NDArray[np.int32]
-    """Position of each image's class, shape (images,)."""
-    names: tuple[str, ...]
-    """What tells the images apart: their paths inside the channel."""
-    paths: tuple[bytes, ...] = ()
-    """The files, as the file system names them; none where the pixels are given."""
-    pixels: NDArray[np.uint8] | None = None
-    """Shape (images, height, width, channels)."""
-
-    @classmethod
-    def of_folder(cls, folder: ImageFolder) -> Self:
-        """Return the images of an indexed folder."""
-        return cls(
-            classes=folder.classes,
-            labels=np.fromiter((sample.label for sample in folder.samples), np.int32, len(folder.samples)),
-            names=tuple(sample.path.relative_to(folder.directory).as_posix() for sample in folder.samples),
-            paths=tuple(os.fsencode(sample.path) for sample in folder.samples),
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
 class Batches:
-    """Batches of a set's images, decoded when they are asked for the first time and kept where they fit."""
+    """Batches of a set's images, decoded when they are asked for the first time and kept where there is room."""
 
     def __init__(
         self,
         images: LabeledImages,
         settings: ContainerSettings,
+        name: str,
         weights: NDArray[np.float32] | None = None,
-        cache_bytes: int | None = None,
+        space: CacheSpace | None = None,
+        fast: bool = False,
     ) -> None:
         """Prepare the batches; nothing is read yet.
 
         Args:
             images: the set.
-            settings: the images' size, and how many are in a batch.
+            settings: the images' size, how many are in a batch, how many may be broken.
+            name: what errors call the set.
             weights: how much each image counts, shape (images,); None: 1.
-            cache_bytes: how much memory decoded images may fill, all or nothing; None: a share of this machine's.
+            space: where decoded images may be kept; None: nowhere.
+            fast: decode as is good enough to learn from.
         """
         self.images = images
         self.batch_size = settings.training.batch_size
-        self._image = settings.image
+        self._image, self._name, self._fast = settings.image, name, fast
+        self._max_broken = settings.input.max_broken_share
         self._weights = np.ones(len(images), np.float32) if weights is None else weights
-        self._kept = images.pixels
-        self._is_kept = np.full(len(images), images.pixels is not None)
         shape = (len(images), settings.image.height, settings.image.width, settings.image.channels)
-        if cache_bytes is None:
-            cache_bytes = int(CACHE_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        if self._kept is None and np.prod(shape) <= cache_bytes:
-            # The memory is taken as it is written to.
-            self._kept = np.empty(shape, np.uint8)
-        self._positions = np.arange(len(images))
-        self._decoding: Any = None
-        self._keeping: Any = None
+        self._cache = space.cache(shape, name) if space and images.pixels is None else None
+        if images.pixels is not None:
+            self._cache = MemoryCache(images.pixels)
+        self._is_kept = np.full(len(images), images.pixels is not None)
+        self._is_broken = np.zeros(len(images), bool)
+        self._told_broken = 0
+        self._has_room = self._cache is not None
+        self._rows = np.empty((0, self.batch_size), np.int64)
+        self._reading: Any = None
+        self._taking: Any = None
 
-    def steps(self, positions: int | None = None) -> int:
-        """Return how many batches there are of so many images; None: of all."""
-        return -(-(len(self.images) if positions is None else positions) // self.batch_size)
+    @property
+    def broken(self) -> NDArray[np.int64]:
+        """Positions of the images that could not be read so far."""
+        return np.flatnonzero(self._is_broken)
 
-    def iterate(self, positions: NDArray[np.int64] | None = None) -> Any:
-        """Return an iterator over the images at these positions (None: all, in order), to be used up before the next.
+    def iterate(self, rows: NDArray[np.int64] | None = None) -> Any:
+        """Return an iterator over batches, to be used up before the next; None: over all images in order.
+
+        Args:
+            rows: positions of each batch's images, shape (batches, up to the batch size); where `NO_IMAGE` stands
+                there is none.
 
         It yields tensors: pixels (batch, height, width, channels), uint8; labels (batch,), int32; weights (batch,),
-        float32. The last batch may be smaller.
+        float32. A batch is as large as its row has images, but never empty. In the place of a broken image stands a
+        copy of another one with the label `NO_IMAGE` and the weight 0, and so in that of a row's only image.
         """
-        self._positions = np.arange(len(self.images)) if positions is None else positions
-        if self._is_kept.all():
-            self._keeping = self._keeping or self._kept_batches()
-            return iter(self._keeping)
-        self._decoding = self._decoding or self._decoded_batches()
-        return iter(self._decoding)
+        return iter(self.dataset(rows))
+
+    def dataset(self, rows: NDArray[np.int64] | None = None) -> Any:
+        """Return the dataset that `iterate` iterates over; it reads the rows when an iteration begins."""
+        self._rows = rows_of(np.arange(len(self.images)), self.batch_size) if rows is None else rows
+        if (self._is_kept | self._is_broken).all():
+            self._taking = self._taking or self._taken_batches()
+            return self._taking
+        self._reading = self._reading or self._read_batches()
+        return self._reading
+
+    def check_broken(self) -> None:
+        """Tell of the images that turned out to be broken since the last time.
+
+        Raises:
+            DataError: they are more than the settings allow; some are named.
+        """
+        broken = self.broken
+        if len(broken) == self._told_broken:
+            return
+        self._told_broken = len(broken)
+        named = [f"{self.images.names[position]!r} ({self._why_broken(position)})" for position in broken[:MAX_NAMED]]
+        names = ", ".join(named) + (" and others" if len(broken) > MAX_NAMED else "")
+        found = f"{len(broken)} of {len(self.images)} {self._name} images cannot be read: {names}"
+        if len(broken) > self._max_broken * len(self.images):
+            raise DataError(
+                f"{found}; this is more than input.max_broken_share={self._max_broken:g} allows: replace or remove them"
+            )
+        logger.warning("%s; they are left out", found)
+
+    def _source(self) -> Any:
+        def rows(_: Any) -> Any:
+            # Read when an iterator starts, so that one dataset, which takes long to build, serves all epochs.
+            table = tf.numpy_function(lambda: self._rows, [], tf.int64)
+            table.set_shape((None, None))
+            return tf.data.Dataset.from_tensor_slices(table).map(lambda row: tf.boolean_mask(row, row != NO_IMAGE))
+
+        return tf.data.Dataset.range(1).flat_map(rows)
+
+    def _read_batches(self) -> Any:
+        """Return batches of which each is read in one thread, several side by side."""
+        threads = len(os.sched_getaffinity(0))
+        read_image = self._reader()
+        # A filler ends what is read of a row: there is a batch also where nothing can be read.
+        end = tf.data.Dataset.from_tensors((np.int64(NO_IMAGE), tf.zeros(self._shape(), tf.uint8)))
+
+        def read_row(row: Any) -> Any:
+            unread = tf.numpy_function(self._unread, [row], tf.int64)
+            unread.set_shape((None,))
+            read = tf.data.Dataset.from_tensor_slices(unread).map(lambda position: (position, read_image(position)))
+            whole = read.ignore_errors().concatenate(end).batch(self.batch_size + 1)
+            return whole.map(lambda positions, pixels: (row, positions, pixels))
+
+        read = self._source().interleave(
+            read_row, cycle_length=threads + 1, block_length=1, num_parallel_calls=threads, deterministic=True
+        )
+        return self._labeled(read, self._put_together)
+
+    def _taken_batches(self) -> Any:
+        return self._labeled(self._source(), self._take)
+
+    def _labeled(self, batches: Any, pixels_of: Any) -> Any:
+        """Return batches with labels and weights; `pixels_of` makes positions and pixels of what a batch is now."""
+        labels = tf.constant(np.append(self.images.labels, np.int32(NO_IMAGE)))
+        weights = tf.constant(np.append(self._weights, np.float32(0)))
+
+        def label(*parts: Any) -> Any:
+            positions, pixels = tf.numpy_function(pixels_of, parts, (tf.int64, tf.uint8))
+            positions.set_shape((None,))
+            pixels.set_shape((None, *self._shape()))
+            # The last entry is that of no image.
+            chosen = tf.where(positions == NO_IMAGE, np.int64(len(self.images)), positions)
+            return pixels, tf.gather(labels, chosen), tf.gather(weights, chosen)
+
+        depth = PREFETCHED_BYTES // max(self.batch_size * int(np.prod(self._shape())), 1)
+        labeled = batches.map(label, num_parallel_calls=tf.data.AUTOTUNE)
+        return labeled.prefetch(min(max(depth, 2), MAX_PREFETCHED))
+
+    def _unread(self, row: NDArray[np.int64]) -> NDArray[np.int64]:
+        return row[~(self._is_kept[row] | self._is_broken[row])]
+
+    def _put_together(
+        self, row: NDArray[np.int64], read: NDArray[np.int64], pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Return the batch of a row, of which some images were read just now; the last one read is a filler."""
+        read, pixels = read[:-1], pixels[:-1]
+        if 0 < len(read) == len(row):
+            self._keep(row, pixels)
+            return row, pixels
+        known = self._is_kept[row] | self._is_broken[row]
+        self._is_broken[np.setdiff1d(row[~known], read)] = True
+        self._keep(read, pixels)
+        batch = np.zeros((max(len(row), 1), *self._shape()), np.uint8)
+        # Where an image is both, it was read twice at the same time.
+        was_read = np.isin(row, read)
+        was_kept = known & ~was_read & ~self._is_broken[row]
+        if was_read.any():
+            order = np.argsort(read)
+            batch[np.flatnonzero(was_read)] = pixels[order[np.searchsorted(read, row[was_read], sorter=order)]]
+        if was_kept.any():
+            assert self._cache is not None
+            batch[np.flatnonzero(was_kept)] = self._cache.take(row[was_kept])
+        return _with_copies(row, batch, was_read | was_kept)
+
+    def _take(self, row: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        assert self._cache is not None
+        is_whole = ~self._is_broken[row]
+        if len(row) and is_whole.all():
+            return row, self._cache.take(row)
+        batch = np.zeros((max(len(row), 1), *self._shape()), np.uint8)
+        batch[np.flatnonzero(is_whole)] = self._cache.take(row[is_whole])
+        return _with_copies(row, batch, is_whole)
+
+    def _keep(self, positions: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
+        if self._cache is None or not self._has_room:
+            return
+        try:
+            self._cache.put(positions, pixels)
+        except OSError as error:
+            logger.warning("no more decoded images are kept, since the disk cannot be written: %s", error.strerror)
+            self._has_room = False
+            return
+        self._is_kept[positions] = True
+
+    def _reader(self) -> Any:
+        encoded = self.images.reader()
+        return lambda position: decode_image(encoded(position), self._image)
+
+    def _shape(self) -> tuple[int, int, int]:
+        return self._image.height, self._image.width, self._image.channels
 
     @contextmanager
     def explained_errors(self) -> Iterator[None]:
-        """Run what uses these batches; what TensorFlow raises on the way becomes an error that a user can act on.
+        """Run what uses these batches; that memory does not suffice becomes an error that a user can act on.
 
         Raises:
-            DataError: a file cannot be read or decoded; it is named.
             OutOfMemoryError: a batch is too large for the device.
         """
         try:
@@ -127,72 +240,33 @@ class Batches:
                 f"out of memory with training.batch_size={self.batch_size} and images of "
                 f"{self._image.height}x{self._image.width}: lower training.batch_size"
             ) from error
-        except tf.errors.OpError as error:
-            broken = self._first_broken()
-            if broken is None:
-                raise
-            path, reason = os.fsdecode(self.images.paths[broken]), self._why_broken(broken)
-            raise DataError(f"the image {path!r} cannot be decoded ({reason}): replace or remove it") from error
-
-    def _source(self) -> Any:
-        def positions(_: Any) -> Any:
-            # Read when an iterator starts, so that one dataset, which takes long to build, serves all epochs.
-            order = tf.numpy_function(lambda: self._positions, [], tf.int64)
-            order.set_shape((None,))
-            return tf.data.Dataset.from_tensor_slices(order)
-
-        return tf.data.Dataset.range(1).flat_map(positions)
-
-    def _decoded_batches(self) -> Any:
-        read = self._reader()
-        decoded = self._source().map(lambda position: (position, read(position)), num_parallel_calls=tf.data.AUTOTUNE)
-        batches = decoded.batch(self.batch_size)
-        if self._kept is not None:
-            batches = batches.map(
-                lambda positions, pixels: (tf.numpy_function(self._keep, [positions, pixels], tf.int64), pixels)
-            )
-        return batches.map(self._labeled).prefetch(tf.data.AUTOTUNE)
-
-    def _kept_batches(self) -> Any:
-        def take(positions: Any) -> Any:
-            pixels = tf.numpy_function(lambda chosen: self._kept[chosen], [positions], tf.uint8)  # type: ignore[index]
-            return self._labeled(positions, pixels)
-
-        batches = self._source().batch(self.batch_size)
-        return batches.map(take, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-    def _labeled(self, positions: Any, pixels: Any) -> Any:
-        positions.set_shape((None,))
-        pixels.set_shape((None, self._image.height, self._image.width, self._image.channels))
-        return pixels, tf.gather(self.images.labels, positions), tf.gather(self._weights, positions)
-
-    def _keep(self, positions: NDArray[np.int64], pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-        assert self._kept is not None
-        self._kept[positions] = pixels
-        self._is_kept[positions] = True
-        return positions
-
-    def _reader(self) -> Any:
-        paths = tf.constant(self.images.paths)
-        return lambda position: decode_image(tf.io.read_file(tf.gather(paths, position)), self._image)
-
-    def _first_broken(self) -> int | None:
-        """Return the first image that cannot be decoded: tf.data tells that one failed, but not which."""
-        if not self.images.paths:
-            return None
-        read, expected = self._reader(), 0
-        positions = tf.data.Dataset.range(len(self.images))
-        readable = positions.map(lambda position: (position, read(position)), num_parallel_calls=tf.data.AUTOTUNE)
-        for position, _ in readable.ignore_errors().prefetch(tf.data.AUTOTUNE):
-            if int(position) != expected:
-                break
-            expected += 1
-        return expected if expected < len(self.images) else None
 
     def _why_broken(self, position: int) -> str:
         try:
-            # Where it failed before: TensorFlow words its errors differently outside of tf.data.
-            next(iter(tf.data.Dataset.from_tensors(position).map(self._reader())))
+            # In a dataset as before: TensorFlow words its errors differently outside of one.
+            next(iter(tf.data.Dataset.from_tensors(np.int64(position)).map(self._reader())))
         except tf.errors.OpError as error:
             return textwrap.shorten(re.sub(WRAPPING, " ", error.message), MAX_REASON, placeholder=" ...")
         return "it could be the second time"
+
+
+def rows_of(positions: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
+    """Return positions, shape (images,), as rows of batches, shape (batches, batch_size); the last one is filled up."""
+    batches = -(-len(positions) // batch_size)
+    rows = np.full(batches * batch_size, NO_IMAGE, np.int64)
+    rows[: len(positions)] = positions
+    return rows.reshape(batches, batch_size)
+
+
+def _with_copies(
+    row: NDArray[np.int64], batch: NDArray[np.uint8], is_whole: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Return a row's positions and its batch with copies of an image in the place of those that are not whole.
+
+    Black ones would move batch normalization's averages.
+    """
+    if not len(row):
+        return np.array([NO_IMAGE]), batch
+    if is_whole.any():
+        batch[np.flatnonzero(~is_whole)] = batch[np.argmax(is_whole)]
+    return np.where(is_whole, row, NO_IMAGE), batch

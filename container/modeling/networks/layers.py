@@ -144,3 +144,10 @@ def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
 
 def _written(layer: keras.layers.Layer) -> str:
     return ", ".join("x".join(map(str, shape)) or "a number" for shape in _shapes(layer))
+
+
+def synchronize_batch_normalization(model: keras.Model, is_synchronized: bool) -> None:
+    """Let batch normalization take its statistics from all devices, or from each alone; before anything is traced."""
+    for layer in leaves(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = is_synchronized

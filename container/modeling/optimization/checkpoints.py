@@ -7,10 +7,10 @@ arrays (numpy.load reads it) with a checksum for each.
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,21 @@ class Checkpoint:
     arrays: Mapping[str, Sequence[NDArray[Any]]]
     """The values of the variables of each kind: the `model`'s, the training `steps`', the `best` epoch's model's."""
 
+    @classmethod
+    def read(cls, file: Path | BinaryIO) -> Self:
+        """Read a checkpoint's file. One that is damaged raises whatever the damage looks like."""
+        # numpy compares each array with its checksum as it is read.
+        with np.load(file, allow_pickle=False) as archive:
+            state = State.model_validate_json(str(archive[STATE]))
+            kinds = [name.partition("/")[0] for name in archive.files if name.endswith(f"/{COUNT}")]
+            arrays = {
+                kind: [archive[f"{kind}/{position}"] for position in range(int(archive[f"{kind}/{COUNT}"]))]
+                for kind in kinds
+            }
+        if set(arrays) != set(KINDS) or bool(arrays["best"]) != (state.history.best is not None):
+            raise ValueError("some of its arrays are missing")
+        return cls(state, arrays)
+
 
 class CheckpointFolder:
     """The newest checkpoints of a job."""
@@ -103,14 +118,22 @@ class CheckpointFolder:
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that is whole; None: there is none. One that is damaged is passed over."""
+        return next((checkpoint for _, checkpoint in self._whole()), None)
+
+    def newest_content(self) -> bytes:
+        """Return the bytes of the file of `newest`; empty: there is none."""
+        return next((file.read_bytes() for file, _ in self._whole()), b"")
+
+    def _whole(self) -> Iterator[tuple[Path, Checkpoint]]:
         for file in self._files():
             try:
-                return _read(file)
+                checkpoint = Checkpoint.read(file)
             # A damaged archive raises whatever the damage looks like: BadZipFile, NotImplementedError, ValueError ...
             except Exception as error:
                 reason = " ".join(str(error).split())
                 logger.warning("the checkpoint %s is damaged and passed over: %s", file.name, reason)
-        return None
+            else:
+                yield file, checkpoint
 
     def _files(self) -> list[Path]:
         """Return the checkpoints, the newest first."""
@@ -129,17 +152,3 @@ def _number(file: Path) -> int:
 def _storable(value: NDArray[Any]) -> NDArray[Any]:
     """Return an array in a type that NumPy itself knows: bfloat16 is none, and float32 holds it exactly."""
     return value.astype(np.float32) if value.dtype.kind == "V" else value
-
-
-def _read(file: Path) -> Checkpoint:
-    # numpy compares each array with its checksum as it is read.
-    with np.load(file, allow_pickle=False) as archive:
-        state = State.model_validate_json(str(archive[STATE]))
-        kinds = [name.partition("/")[0] for name in archive.files if name.endswith(f"/{COUNT}")]
-        arrays = {
-            kind: [archive[f"{kind}/{position}"] for position in range(int(archive[f"{kind}/{COUNT}"]))]
-            for kind in kinds
-        }
-    if set(arrays) != set(KINDS) or bool(arrays["best"]) != (state.history.best is not None):
-        raise ValueError("some of its arrays are missing")
-    return Checkpoint(state, arrays)

@@ -1,12 +1,16 @@
 """Trains a model in one or two phases, keeps the weights of its best epoch, and goes on after interruptions."""
 
+import io
 import logging
+import math
 from dataclasses import dataclass
 
 import keras
 
-from container.modeling.input_pipeline import Batches
-from container.modeling.optimization.checkpoints import NEW_JOB, CheckpointFolder, ForeignCheckpointError
+from container.modeling.distribution import Distribution
+from container.modeling.input_pipeline.batches import Batches
+from container.modeling.input_pipeline.epochs import Epochs
+from container.modeling.optimization.checkpoints import NEW_JOB, Checkpoint, CheckpointFolder, ForeignCheckpointError
 from container.modeling.optimization.steps import BatchAugmentor
 from container.modeling.optimization.training_run import Phase, TrainingRun
 from container.modeling.settings import ContainerSettings
@@ -30,30 +34,34 @@ class Fitted:
 def fit(
     model: keras.Model,
     training: Batches,
+    epochs: Epochs,
     validation: Batches,
     settings: ContainerSettings,
     augmentor: BatchAugmentor,
     checkpoints: CheckpointFolder,
     stop: Stop,
+    distribution: Distribution,
 ) -> Fitted:
     """Train a model; at the end it has the weights of the epoch with the best `training.monitor`, the first of equals.
 
     Args:
         model: as `build_model` returns it.
         training: the images to learn from.
+        epochs: which of them each step shows.
         validation: those to judge each epoch by.
         settings: epochs, optimizer, what to monitor.
         augmentor: changes the training images at random.
         checkpoints: where training goes on from, if it was interrupted, and writes what it could go on from.
         stop: ends training after the running steps, with a checkpoint.
+        distribution: the devices that train.
 
     Raises:
         DivergedError: the loss became infinite or no number.
         ForeignCheckpointError: the newest checkpoint is of another training.
     """
-    run = TrainingRun(model, training, validation, settings, augmentor, checkpoints, stop)
-    phases = _phases(settings)
-    checkpoint = checkpoints.newest()
+    run = TrainingRun(model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution)
+    phases = _phases(settings, distribution.replicas.count)
+    checkpoint = _newest(checkpoints, distribution)
     if checkpoint is not None:
         if checkpoint.state.phase > len(phases):
             raise ForeignCheckpointError(f"the checkpoint is of a second phase, and now there is one: {NEW_JOB}")
@@ -65,18 +73,29 @@ def fit(
         run.train(phase)
     history = run.history
     assert history.best is not None
-    if 0 < behind == len(history.epochs) and not stop.requested:
+    if 0 < behind == len(history.epochs) and not run.stopping:
         logger.warning("all epochs lie behind the checkpoint: nothing was trained; raise training.epochs to go on")
-    if stop.requested:
+    if run.stopping:
         logger.info("asked to stop: the model is that of the best epoch so far")
     logger.info("kept_epoch=%d phase=%d", history.best.epoch, history.best.phase)
-    return Fitted(history.epochs, history.best, stop.requested)
+    return Fitted(history.epochs, history.best, run.stopping)
 
 
-def _phases(settings: ContainerSettings) -> list[Phase]:
+def _newest(checkpoints: CheckpointFolder, distribution: Distribution) -> Checkpoint | None:
+    """Return the newest checkpoint that the chief has: the others' folders may be of another moment."""
+    if distribution.replicas.hosts == 1:
+        return checkpoints.newest()
+    content = distribution.from_chief(checkpoints.newest_content() if distribution.is_chief else b"")
+    return Checkpoint.read(io.BytesIO(content)) if content else None
+
+
+def _phases(settings: ContainerSettings, replicas: int) -> list[Phase]:
     training, fine_tuning = settings.training, settings.fine_tuning
+    scale = {"none": 1.0, "linear": float(replicas), "sqrt": math.sqrt(replicas)}[
+        settings.distribution.learning_rate_scaling
+    ]
     second = fine_tuning.epochs if settings.model.name == "fine_tune" else 0
-    phases = [Phase(1, training.epochs, training.learning_rate, "training.learning_rate", second)]
+    phases = [Phase(1, training.epochs, scale * training.learning_rate, "training.learning_rate", second)]
     if second:
-        phases.append(Phase(2, second, fine_tuning.learning_rate, "fine_tuning.learning_rate", 0))
+        phases.append(Phase(2, second, scale * fine_tuning.learning_rate, "fine_tuning.learning_rate", 0))
     return phases

@@ -1,7 +1,8 @@
-"""The compiled training step: augment, predict, compare, change the weights; and predictions for a whole set."""
+"""The compiled training step: augment, predict, compare, change the weights, on all devices."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -9,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from container.modeling.distribution import Distribution, expect_summed_gradients
+from container.modeling.input_pipeline.batches import NO_IMAGE
 from container.modeling.networks.models import class_probabilities
 from container.modeling.optimization.losses import LossFunction
 
@@ -30,10 +33,10 @@ class Totals:
 
 
 class TrainingSteps:
-    """The training steps of a phase: of one model with one optimizer.
+    """The training steps of a phase: of one model with one optimizer, on all devices of this host.
 
-    Randomness is a function of (seeds, step): the state of each random generator in the model and the augmentor is set
-    before each step, so that a step is the same whether or not training was interrupted before it.
+    Randomness is a function of (seeds, step, device): the state of each random generator in the model and the augmentor
+    is set before each step, so that a step is the same whether or not training was interrupted before it.
     """
 
     def __init__(
@@ -44,18 +47,33 @@ class TrainingSteps:
         augmentor: BatchAugmentor,
         class_count: int,
         xla: bool,
+        distribution: Distribution,
     ) -> None:
         self._model, self.optimizer, self._loss, self._augmentor = model, optimizer, loss, augmentor
-        self._class_count = class_count
-        optimizer.build(model.trainable_variables)
+        self._class_count, self._distribution = class_count, distribution
+        with distribution.scope():
+            optimizer.build(model.trainable_variables)
+            # Sums over the images of the epoch: loss, correct predictions, images.
+            self._sums = tf.Variable(tf.zeros(3, tf.float64), trainable=False)
+        expect_summed_gradients(optimizer)
         self._generators = _seed_states(model) + _seed_states(augmentor)
-        # Sums over the images of the epoch: loss, correct predictions, images.
-        self._sums = tf.Variable(tf.zeros(3, tf.float64), trainable=False)
-        self._update = tf.function(self._change_weights, jit_compile=xla or None)
+        compiled = partial(tf.function, jit_compile=True)
+        # XLA cannot compile what devices tell each other.
+        several = distribution.replicas.count > 1
+        self._gradients = compiled(self._local_gradients) if xla and several else self._local_gradients
+        self._update = compiled(self._change_weights) if xla and not several else self._change_weights
         self._run = tf.function(self._several)
 
     def run(self, batches: Any, first: int, count: int, seed: int, epoch: int) -> None:
-        """Take `count` batches from an iterator and train on them; `first` is the first one's number in its epoch."""
+        """Train `count` steps; `first` is the first one's number in its epoch.
+
+        Args:
+            batches: an iterator; each step takes a batch for each device of this host.
+            first: see above.
+            count: see above.
+            seed: of the training.
+            epoch: from 0.
+        """
         self._run(batches, tf.constant(first), tf.constant(count), tf.constant(self._seeds(seed, epoch)))
 
     @property
@@ -68,82 +86,65 @@ class TrainingSteps:
         """Begin an epoch."""
         self._sums.assign(tf.zeros_like(self._sums))
 
+    def settle(self) -> None:
+        """Give what each device counts for itself, as batch normalization's averages, the mean over all devices."""
+        counted = [variable for variable in self._model.non_trainable_variables if "float" in str(variable.dtype)]
+        self._distribution.average(counted)
+
     @property
     def variables(self) -> list[Any]:
         """What the steps go on by, beside the model's weights: the optimizer's variables, the epoch's sums."""
         return [*self.optimizer.variables, self._sums]
 
     def _seeds(self, seed: int, epoch: int) -> NDArray[np.uint32]:
-        """Return a seed for each random generator, all of them different in each epoch."""
-        sequence = np.random.SeedSequence((seed, epoch))
-        return sequence.generate_state(max(len(self._generators), 1)).astype(np.uint32)
+        """Return a seed for each random generator of each device, all of them different in each epoch."""
+        first, count = self._distribution.replicas.first, max(len(self._generators), 1)
+        replicas = range(first, first + self._local)
+        entropies = ((seed, epoch, replica) if replica else (seed, epoch) for replica in replicas)
+        return np.stack([np.random.SeedSequence(entropy).generate_state(count) for entropy in entropies])
+
+    @property
+    def _local(self) -> int:
+        return self._distribution.replicas.local
 
     def _several(self, batches: Any, first: Any, count: Any, seeds: Any) -> None:
         for number in tf.range(count):
-            pixels, labels, weights = next(batches)
-            self._set_generators(seeds, first + number)
-            targets = tf.one_hot(labels, self._class_count)
-            pixels, targets = self._augmentor(tf.cast(pixels, tf.float32), targets)
-            self._update(pixels, targets, weights)
+            parts = zip(*(next(batches) for _ in range(self._local)), strict=True)
+            steps = [first + number] * self._local
+            self._distribution.run(self._step, *map(list, parts), steps, tf.unstack(seeds))
+
+    def _step(self, pixels: Any, labels: Any, weights: Any, step: Any, seeds: Any) -> None:
+        self._set_generators(seeds, step)
+        # That of no image is none of the classes.
+        targets = tf.one_hot(labels, self._class_count)
+        pixels, targets = self._augmentor(tf.cast(pixels, tf.float32), targets)
+        self._update(pixels, targets, weights, labels != NO_IMAGE)
 
     def _set_generators(self, seeds: Any, step: Any) -> None:
         counter = tf.cast(step * DRAWS_PER_STEP, tf.uint32)
         for position, state in enumerate(self._generators):
             state.assign(tf.stack([seeds[position], counter]))
 
-    def _change_weights(self, pixels: Any, targets: Any, weights: Any) -> None:
+    def _change_weights(self, pixels: Any, targets: Any, weights: Any, is_image: Any) -> None:
+        gradients, sums = self._gradients(pixels, targets, weights, is_image)
+        gradients = self._distribution.mean(gradients, tf.shape(pixels)[0])
+        self.optimizer.apply_gradients(zip(gradients, self._model.trainable_variables, strict=True))
+        self._sums.assign_add(*self._distribution.sum([sums]))
+
+    def _local_gradients(self, pixels: Any, targets: Any, weights: Any, is_image: Any) -> tuple[list[Any], Any]:
+        """Return gradients of the batch's mean loss, and sums over its images: loss, correct predictions, images."""
         with tf.GradientTape() as tape:
             outputs = self._model(pixels, training=True)
             loss = self._loss(targets, outputs, weights)
             # What a model of the user's own adds, such as a penalty on large weights.
             total = tf.add_n([loss, *self._model.losses])
             scaled = self.optimizer.scale_loss(total)
-        variables = self._model.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+        gradients = tape.gradient(scaled, [variable.value for variable in self._model.trainable_variables])
         predicted = tf.argmax(class_probabilities(outputs), axis=-1)
-        images = tf.cast(tf.shape(pixels)[0], tf.float64)
-        correct = tf.reduce_sum(tf.cast(predicted == tf.argmax(targets, axis=-1), tf.float64))
-        self._sums.assign_add(tf.stack([tf.cast(loss, tf.float64) * images, correct, images]))
-
-
-@dataclass(frozen=True, eq=False)
-class Outputs:
-    """What a model says of a set of images, and what is true."""
-
-    outputs: Any
-    """As the model returns them."""
-    targets: Any
-    """Shape (images, classes)."""
-
-    @property
-    def probabilities(self) -> NDArray[np.float32]:
-        """Of each class, shape (images, classes)."""
-        return np.asarray(class_probabilities(self.outputs))
-
-    def loss(self, loss: LossFunction) -> float:
-        """Return the mean loss, all images alike."""
-        return float(loss(self.targets, self.outputs, tf.ones(len(self.targets))))
-
-
-class Predictor:
-    """A model's predictions for a set of images."""
-
-    def __init__(self, model: keras.Model, class_count: int) -> None:
-        self._class_count = class_count
-        self._outputs = tf.function(lambda pixels: model(tf.cast(pixels, tf.float32), training=False))
-
-    def __call__(self, batches: Any, is_in_vain: Callable[[], bool] = lambda: False) -> Outputs | None:
-        """Predict what an iterator of pixels, labels and weights has, as `Batches.iterate` returns it.
-
-        Returns None as soon as `is_in_vain`, which is asked before each batch.
-        """
-        found = []
-        for pixels, labels, _ in batches:
-            if is_in_vain():
-                return None
-            found.append((self._outputs(pixels), labels))
-        outputs, labels = (tf.concat(parts, axis=0) for parts in zip(*found, strict=True))
-        return Outputs(outputs, tf.one_hot(labels, self._class_count))
+        is_correct = is_image & (predicted == tf.argmax(targets, axis=-1))
+        rows = tf.cast(tf.shape(pixels)[0], tf.float64)
+        counts = [tf.reduce_sum(tf.cast(flags, tf.float64)) for flags in (is_correct, is_image)]
+        return gradients, tf.stack([tf.cast(loss, tf.float64) * rows, *counts])
 
 
 def _seed_states(layer: Any) -> list[Any]:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from container.dataset.weights import epoch_order
 from container.errors import ProjectError
-from container.modeling.input_pipeline import Batches
+from container.modeling.distribution import Distribution
+from container.modeling.input_pipeline.batches import Batches
+from container.modeling.input_pipeline.epochs import Epochs
 from container.modeling.networks.models import release_last_layers
 from container.modeling.optimization.checkpoints import (
     NEW_JOB,
@@ -24,7 +25,8 @@ from container.modeling.optimization.checkpoints import (
 from container.modeling.optimization.history import History
 from container.modeling.optimization.losses import build_loss
 from container.modeling.optimization.optimizers import build_optimizer, reduce_on_plateau, set_iterations
-from container.modeling.optimization.steps import BatchAugmentor, Predictor, TrainingSteps
+from container.modeling.optimization.predictor import Predictor
+from container.modeling.optimization.steps import BatchAugmentor, TrainingSteps
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import Stop
 from container.report.facts import Epoch
@@ -37,9 +39,6 @@ MAX_STEPS_PER_EXECUTION = 32
 PIXELS_PER_EXECUTION = 1 << 20
 # How often a long epoch tells how far it is, in seconds.
 PROGRESS_SECONDS = 30.0
-# A last batch of so small a share is left out: its few images would move batch normalization's averages as much as a
-# whole batch does, just before the validation. Another order brings them back in the next epoch.
-LEAST_BATCH_SHARE = 1 / 4
 
 
 class DivergedError(ProjectError):
@@ -68,25 +67,28 @@ class TrainingRun:
         self,
         model: keras.Model,
         training: Batches,
+        epochs: Epochs,
         validation: Batches,
         settings: ContainerSettings,
         augmentor: BatchAugmentor,
         checkpoints: CheckpointFolder,
         stop: Stop,
+        distribution: Distribution,
     ) -> None:
+        self._distribution = distribution
         self._model, self._settings, self._stop = model, settings, stop
-        self._training, self._validation = training, validation
+        self._training, self._epochs, self._validation = training, epochs, validation
         self._augmentor, self._checkpoints = augmentor, checkpoints
         self._classes = training.images.classes
-        self._predictor = Predictor(model, len(self._classes))
+        self._predictor = Predictor(model, len(self._classes), distribution)
         self._loss = build_loss(settings.loss, settings.model.output)
-        self._epoch_images = len(self._order(0))
-        self._steps_per_epoch = training.steps(self._epoch_images)
         self._best_weights: list[NDArray[np.float32]] = []
         self._interrupted: Checkpoint | None = None
         self._saved = time.monotonic()
         self.history = History()
         """The epochs so far."""
+        self.stopping = False
+        """Whether a host was asked to stop, at the last look; all hosts know it at the same look."""
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Take over the history of an interrupted run; `train` takes over the weights when it comes to its phase.
@@ -117,6 +119,7 @@ class TrainingRun:
         """
         if phase.number == 2:
             release_last_layers(self._model, self._settings.fine_tuning)
+        self._look()
         lies_behind = self._interrupted is not None and self._interrupted.state.phase > phase.number
         if not lies_behind and not self._may_leave():
             self._begin(phase)
@@ -129,18 +132,25 @@ class TrainingRun:
 
     def _begin(self, phase: Phase) -> None:
         self._phase = phase
+        with self._distribution.scope():
+            optimizer = build_optimizer(self._settings, phase.learning_rate, phase.epochs, self._epochs.steps)
         self._steps = TrainingSteps(
             self._model,
-            build_optimizer(self._settings, phase.learning_rate, phase.epochs, self._steps_per_epoch),
+            optimizer,
             self._loss,
             self._augmentor,
             len(self._classes),
             self._settings.training.xla,
+            self._distribution,
         )
 
     def _may_leave(self) -> bool:
         """Whether the job was asked to stop, and has an epoch's weights to leave with."""
-        return self._stop.requested and self.history.best is not None
+        return self.stopping and self.history.best is not None
+
+    def _is_in_vain(self) -> bool:
+        self._look()
+        return self._may_leave()
 
     def _goes_on(self) -> bool:
         done = len(self.history.of_phase(self._phase.number))
@@ -152,7 +162,7 @@ class TrainingRun:
         """Train one epoch, or the rest of one of which some steps took some seconds already, and judge it."""
         began = time.perf_counter() - seconds
         step = self._take_steps(first_step, began)
-        if self._stop.requested:
+        if self.stopping:
             # What follows may take longer than a stop leaves.
             self._save(step, time.perf_counter() - began)
         row = None if self._may_leave() else self._judged_epoch(began)
@@ -167,36 +177,41 @@ class TrainingRun:
         self._steps.reset()
         every = self._settings.checkpoints.every_epochs
         # A part of an epoch, which only a stop judges, is gone on with from the checkpoint before.
-        is_whole = step == self._steps_per_epoch
-        if is_whole and ((every and row.epoch % every == 0) or self._is_time() or self._stop.requested):
+        is_whole = step == self._epochs.steps
+        is_time = self._look()
+        if is_whole and ((every and row.epoch % every == 0) or is_time or self.stopping):
             self._save(0, 0.0)
 
     def _take_steps(self, step: int, began: float) -> int:
         """Take the epoch's steps from one on, until its end or a stop; return the number of the next one."""
         epoch, told = len(self.history.epochs), time.monotonic()
-        batches = self._training.iterate(self._order(epoch)[step * self._training.batch_size :])
+        batches = self._training.iterate(self._epochs.rows(epoch, step))
         at_once = _steps_per_execution(self._settings)
-        while step < self._steps_per_epoch and not self._stop.requested:
-            count = min(at_once, self._steps_per_epoch - step)
+        self._look()
+        while step < self._epochs.steps and not self.stopping:
+            count = min(at_once, self._epochs.steps - step)
             self._steps.run(batches, step, count, self._settings.training.seed, epoch)
             step += count
-            if step < self._steps_per_epoch and time.monotonic() - told > PROGRESS_SECONDS:
+            self._training.check_broken()
+            if step < self._epochs.steps and time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
-                logger.info("running_epoch=%d step=%d steps=%d", epoch + 1, step, self._steps_per_epoch)
-            if step < self._steps_per_epoch and self._is_time():
+                logger.info("running_epoch=%d step=%d steps=%d", epoch + 1, step, self._epochs.steps)
+            if self._look() and step < self._epochs.steps:
+                self._steps.settle()
                 self._save(step, time.perf_counter() - began)
+        self._steps.settle()
         return step
 
     def _judged_epoch(self, began: float) -> Epoch | None:
         """Return the row of the epoch whose steps were taken; None: the job was asked to stop meanwhile, and may."""
-        totals, labels = self._steps.totals, self._validation.images.labels
+        totals = self._steps.totals
         self._check("loss", totals.loss)
         with self._validation.explained_errors():
-            outputs = self._predictor(self._validation.iterate(), self._may_leave)
+            outputs = self._predictor(self._validation, self._is_in_vain)
         if outputs is None:
-            self._save(self._steps_per_epoch, time.perf_counter() - began)
+            self._save(self._epochs.steps, time.perf_counter() - began)
             return None
-        val_loss, probabilities = outputs.loss(self._loss), outputs.probabilities
+        val_loss, labels, probabilities = outputs.loss(self._loss), outputs.labels, outputs.probabilities
         self._check("val_loss", val_loss)
         return Epoch(
             epoch=len(self.history.epochs) + 1,
@@ -217,25 +232,24 @@ class TrainingRun:
                 f"{self._phase.learning_rate_setting} (it was {self._phase.learning_rate:g})"
             )
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        oversample = self._settings.loss.balance == "oversampling"
-        order = epoch_order(self._training.images.labels, self._settings.training.seed, epoch, oversample)
-        rest = len(order) % self._training.batch_size
-        is_left_out = rest < len(order) and rest < LEAST_BATCH_SHARE * self._training.batch_size
-        return order[: len(order) - rest] if is_left_out else order
-
-    def _is_time(self) -> bool:
-        """Whether the minutes between two checkpoints are over."""
-        return 0 < self._settings.checkpoints.every_minutes * 60 <= time.monotonic() - self._saved
+    def _look(self) -> bool:
+        """Agree with the other hosts whether to stop; return whether the minutes between two checkpoints are over."""
+        every = self._settings.checkpoints.every_minutes * 60
+        is_time = 0 < every <= time.monotonic() - self._saved
+        self.stopping, is_time = self._distribution.any_host(self._stop.requested, is_time)
+        return is_time
 
     def _save(self, step: int, seconds: float) -> None:
         # Nothing can go on from weights that are no numbers.
         self._check("loss", self._steps.totals.loss)
+        self._saved = time.monotonic()
+        if not self._distribution.is_chief:
+            return
         state = State(
             phase=self._phase.number,
             step=step,
             seconds=seconds,
-            epoch_images=self._epoch_images,
+            epoch_images=self._epochs.images,
             batch_size=self._training.batch_size,
             seed=self._settings.training.seed,
             fixed_settings=fixed_settings(self._settings),
@@ -250,10 +264,9 @@ class TrainingRun:
         try:
             self._checkpoints.save(Checkpoint(state, arrays))
         except OSError:
-            if not self._stop.requested:
+            if not self.stopping:
                 raise
             logger.exception("the checkpoint cannot be written; the best model so far is kept all the same")
-        self._saved = time.monotonic()
 
     def _restored(self) -> tuple[int, float]:
         """Take over an interrupted run; return how many steps of its epoch lie behind, and what they took."""
@@ -270,14 +283,14 @@ class TrainingRun:
                 f"the checkpoint is of another model than the settings ask for ({' '.join(str(error).split())}): "
                 f"set it back, or {NEW_JOB}"
             ) from error
-        now = (self._epoch_images, self._training.batch_size, self._settings.training.seed)
+        now = (self._epochs.images, self._training.batch_size, self._settings.training.seed)
         if (state.epoch_images, state.batch_size, state.seed) == now:
             return state.step, state.seconds
         logger.warning("the images, the batch size or the seed are not the checkpoint's: the epoch begins anew")
         self._steps.reset()
         # The schedule counts steps, of which an epoch may have more or fewer now.
         done = len(self.history.of_phase(self._phase.number))
-        set_iterations(self._steps.optimizer, done * self._steps_per_epoch)
+        set_iterations(self._steps.optimizer, done * self._epochs.steps)
         return 0, 0.0
 
 

@@ -1,7 +1,6 @@
 """The images that a loader of the user's own gives: checked one by one, brought to the model's size, kept in memory."""
 
 import functools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from container.errors import DataError
 from container.modeling.container_settings import Image
 from container.modeling.decoding import to_input_size
-from container.modeling.input_pipeline import LabeledImages
+from container.modeling.input_pipeline.labeled_images import LabeledImages
+from container.modeling.input_pipeline.pixel_cache import usable_memory
 from container.modeling.own_parts.checked import OwnLoader
 
 # Share of the machine's memory that the images of one channel may fill; a generator may have no end.
@@ -42,7 +42,7 @@ def load_images(
         DataError: there are no images, or more than the memory holds, or a class is not among those given.
     """
     if memory_bytes is None:
-        memory_bytes = int(MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        memory_bytes = int(MEMORY_SHARE * usable_memory())
     resize = _resizer(image)
     # One growing buffer: a list of arrays would need the memory twice when they are put together.
     buffer, labels, names = bytearray(), [], []

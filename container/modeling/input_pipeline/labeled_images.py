@@ -1,0 +1,66 @@
+"""The images of a channel, wherever their pixels come from."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from container.dataset.index import ImageFolder
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledImages:
+    """The images of one channel: files, or pixels that are in memory already.
+
+    An image is known by its position. What reads it asks its `reader`, so that images may lie elsewhere than in files.
+    """
+
+    classes: tuple[str, ...]
+    labels: NDArray[np.int32]
+    """Position of each image's class, shape (images,)."""
+    names: tuple[str, ...]
+    """What tells the images apart: their paths inside the channel."""
+    paths: tuple[bytes, ...] = ()
+    """The files, as the file system names them; none where the pixels are given."""
+    pixels: NDArray[np.uint8] | None = None
+    """Shape (images, height, width, channels)."""
+    is_share: bool = False
+    """Whether the job's other hosts have other images of the channel, not the same."""
+
+    @classmethod
+    def of_folder(cls, folder: ImageFolder, is_share: bool = False) -> Self:
+        """Return the images of an indexed folder."""
+        return cls(
+            classes=folder.classes,
+            labels=np.fromiter((sample.label for sample in folder.samples), np.int32, len(folder.samples)),
+            names=tuple(sample.path.relative_to(folder.directory).as_posix() for sample in folder.samples),
+            paths=tuple(os.fsencode(sample.path) for sample in folder.samples),
+            is_share=is_share,
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def reader(self) -> Callable[[Any], Any]:
+        """Return what gives the bytes of the image at a position: of a scalar tensor a scalar string tensor.
+
+        It raises tf.errors.OpError where the image cannot be read.
+        """
+        paths = tf.constant(self.paths)
+        return lambda position: tf.io.read_file(tf.gather(paths, position))
+
+    def with_classes(self, classes: tuple[str, ...]) -> Self:
+        """Return the same images with labels that count in other classes, all of these among them."""
+        positions = np.array([classes.index(name) for name in self.classes], np.int32)
+        return replace(self, classes=classes, labels=positions[self.labels])
+
+    def fingerprint(self) -> str:
+        """Return a text that tells sets apart by the names and the labels of their images."""
+        content = json.dumps([self.classes, self.names, self.labels.tolist()])
+        return hashlib.sha256(content.encode()).hexdigest()
