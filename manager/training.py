@@ -56,6 +56,7 @@ def render_request(
         "OUTPUT_KMS_KEY": settings.storage.kms_key or ABSENT,
         "PRETRAINED_CHANNEL": _pretrained_channel(pretrained_uri) if pretrained_uri else ABSENT,
         "INPUT_MODE": settings_of_job.input_mode,
+        "DATA_DISTRIBUTION": settings_of_job.data_distribution,
         "INSTANCE_TYPE": settings_of_job.instance_type,
         "INSTANCE_COUNT": settings_of_job.instance_count,
         "VOLUME_SIZE_GB": settings_of_job.volume_size_gb,

@@ -16,6 +16,7 @@ from container.errors import DataError
 
 # What tf.io.decode_image decodes, and Pillow too.
 IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+EMPTY = "it is empty"
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
 
 
@@ -89,16 +90,17 @@ class Scan:
     left_out: LeftOut
 
 
-def index_images(directory: Path, classes: tuple[str, ...] | None = None) -> ImageFolder:
+def index_images(directory: Path, classes: tuple[str, ...] | None = None, looks_inside: bool = True) -> ImageFolder:
     """Return the labeled images of a folder with one sub-folder per class.
 
     The classes are the sub-folders' names, sorted by code point, or those given, in their order; then a class may
-    have no sub-folder. The result does not depend on the order in which the file system lists files.
+    have no sub-folder. The result does not depend on the order in which the file system lists files. Unless the
+    function `looks_inside` the files, every file with an image's extension is taken for one.
 
     Raises:
         DataError: the directory is missing, has no class folders, no image, or a folder that is not among the classes.
     """
-    scanned = scan(directory)
+    scanned = scan(directory, looks_inside=looks_inside)
     names = tuple(folder.name for folder in scanned.classes)
     if classes is None:
         classes = names
@@ -115,7 +117,7 @@ def index_images(directory: Path, classes: tuple[str, ...] | None = None) -> Ima
     return ImageFolder(directory, classes, samples, scanned.left_out)
 
 
-def scan(directory: Path, on_file: Callable[[], None] = lambda: None) -> Scan:
+def scan(directory: Path, on_file: Callable[[], None] = lambda: None, looks_inside: bool = True) -> Scan:
     """Return the class folders of a directory with their images, which may be none; `on_file` is called for each file.
 
     Raises:
@@ -124,7 +126,7 @@ def scan(directory: Path, on_file: Callable[[], None] = lambda: None) -> Scan:
     if not directory.is_dir():
         problem = "is a file" if directory.exists() else "does not exist"
         raise DataError(f"{directory} {problem}; it should be a folder with one sub-folder of images per class")
-    scanner = _Scanner(directory, on_file)
+    scanner = _Scanner(directory, on_file, looks_inside)
     try:
         classes = [ClassFolder(name, tuple(sorted(scanner.images(path)))) for name, path in scanner.classes()]
     except OSError as error:
@@ -137,7 +139,8 @@ def scan(directory: Path, on_file: Callable[[], None] = lambda: None) -> Scan:
 class _Scanner:
     """Walks one folder; counts on the way what it leaves out."""
 
-    def __init__(self, directory: Path, on_file: Callable[[], None]) -> None:
+    def __init__(self, directory: Path, on_file: Callable[[], None], looks_inside: bool) -> None:
+        self.looks_inside = looks_inside
         self.directory = directory
         self.on_file = on_file
         real = directory.resolve()
@@ -184,7 +187,7 @@ class _Scanner:
         if not entry.name.lower().endswith(IMAGE_EXTENSIONS):
             self.other_files += 1
             return
-        found = _image(entry, name)
+        found = _image(entry, name, self.looks_inside)
         if isinstance(found, str):
             self.bad_files.append((entry.path, found))
         else:
@@ -211,13 +214,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _image(entry: os.DirEntry[str], name: str) -> ImageFile | str:
+def _image(entry: os.DirEntry[str], name: str, looks_inside: bool) -> ImageFile | str:
     """Return the image, or why it is none."""
     if not _is_unicode(name):
         return "its name is not UTF-8, as a name in S3 must be"
     try:
         if not entry.is_file():
             return "it is a link to nowhere" if entry.is_symlink() else "it is no regular file"
+        if not looks_inside:
+            known = entry.stat()
+            return ImageFile(name, known.st_size, known.st_mtime_ns, entry.is_symlink()) if known.st_size else EMPTY
         descriptor = os.open(entry.path, os.O_RDONLY)
         try:
             head = os.read(descriptor, 16)
@@ -227,7 +233,7 @@ def _image(entry: os.DirEntry[str], name: str) -> ImageFile | str:
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     if not head:
-        return "it is empty"
+        return EMPTY
     if not (head.startswith(SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")):
         return "its first bytes are no known image's"
     return ImageFile(name, found.st_size, found.st_mtime_ns, entry.is_symlink())

@@ -40,7 +40,8 @@ def index_channel(job: Job, name: str, classes: tuple[str, ...] | None = None) -
     Raises:
         DataError: the channel is missing or empty, or holds a class that is not among those given.
     """
-    folder = index_images(job.channel(name), classes)
+    # To look into a file that is fetched when it is read takes a request of its own.
+    folder = index_images(job.channel(name), classes, looks_inside=name not in job.streamed_channels)
     for bad in folder.left_out.bad_files:
         logger.warning("the %s image %r is left out: %s", name, bad.path, bad.reason)
     return folder

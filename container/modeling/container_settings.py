@@ -70,7 +70,7 @@ class Training(Section):
     epochs: int = Field(20, ge=1, le=10_000)
     """Passes over the training set, at most (see `patience`)."""
     batch_size: int = Field(32, ge=1, le=65_536)
-    """Images in a training step."""
+    """Images in a training step, on each GPU of each instance."""
     learning_rate: float = Field(1e-3, gt=0, le=10)
     """Step size of the optimizer; where a schedule changes it, the highest."""
     monitor: Literal["val_loss", "val_accuracy", "val_f1"] = "val_accuracy"
@@ -236,6 +236,14 @@ class ContainerSettings(Section):
             raise ValueError(
                 f"schedule.patience={schedule.patience} must be less than training.patience={patience}: training would "
                 "end before the learning rate falls"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _devices_fit_the_compiler(self) -> Self:
+        if self.training.xla and self.distribution.synchronized_batch_normalization:
+            raise ValueError(
+                "training.xla cannot compile distribution.synchronized_batch_normalization: turn one of them off"
             )
         return self
 

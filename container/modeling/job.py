@@ -89,6 +89,8 @@ class Job:
     channels: tuple[str, ...]
     sharded_channels: tuple[str, ...]
     """Those whose files are spread over the hosts (S3DistributionType is ShardedByS3Key)."""
+    streamed_channels: tuple[str, ...]
+    """Those whose files are fetched when they are read (TrainingInputMode is FastFile)."""
     hosts: tuple[str, ...]
     current_host: str
     instance_type: str
@@ -112,9 +114,8 @@ class Job:
                 name: str(value) for name, value in hyperparameters.items() if not name.startswith(SAGEMAKERS_OWN)
             },
             channels=tuple(channels),
-            sharded_channels=tuple(
-                name for name, channel in channels.items() if len(hosts) > 1 and _is_sharded(channel)
-            ),
+            sharded_channels=_channels_with(channels, "S3DistributionType", "ShardedByS3Key") if len(hosts) > 1 else (),
+            streamed_channels=_channels_with(channels, "TrainingInputMode", "FastFile"),
             hosts=hosts,
             current_host=resources.get("current_host", hosts[0]),
             instance_type=str(resources.get("current_instance_type", "")),
@@ -135,8 +136,8 @@ class Job:
         return folder
 
 
-def _is_sharded(channel: Any) -> bool:
-    return isinstance(channel, dict) and channel.get("S3DistributionType") == "ShardedByS3Key"
+def _channels_with(channels: Mapping[str, Any], name: str, value: str) -> tuple[str, ...]:
+    return tuple(key for key, channel in channels.items() if isinstance(channel, dict) and channel.get(name) == value)
 
 
 def _read_table(file: Path) -> dict[str, Any]:

@@ -172,13 +172,15 @@ class TrainingJob(Section):
     instance_type: str = Field("ml.g5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
     """SageMaker instance type; see https://aws.amazon.com/sagemaker/pricing for what each costs."""
     instance_count: int = Field(1, ge=1)
-    """Instances that the job runs on together, as far as the account's quota goes; this container trains on one."""
+    """Instances that train one model together, as far as the account's quota goes; see `distribution`."""
     volume_size_gb: int = Field(30, ge=1, le=16_384)
     """Storage for images and results, in GB."""
     max_runtime_seconds: int = Field(86_400, ge=1, le=2_419_200)
     """Seconds after which SageMaker stops the job and keeps what it wrote so far."""
     input_mode: Literal["File", "FastFile"] = "File"
     """`File`: images are copied to the instance before training. `FastFile`: each is fetched when it is first read."""
+    data_distribution: Literal["FullyReplicated", "ShardedByS3Key"] = "FullyReplicated"
+    """Whether each of several instances gets all training images, or a share of its own, which starts sooner."""
     spot: bool = False
     """Use spare capacity, which costs up to 90 % less; when it is taken away, the job waits for more, and goes on."""
     max_wait_seconds: int = Field(0, ge=0, le=2_419_200)
@@ -265,6 +267,11 @@ class Settings(ContainerSettings):
             raise ValueError(
                 f"training_image.flavor=cpu would leave the GPUs of {job.instance_type} idle: set it to gpu, or choose "
                 "an instance type without GPUs"
+            )
+        if job.data_distribution == "ShardedByS3Key" and self.loss.weight_column:
+            raise ValueError(
+                "loss.weight_column reads one labels.csv, which training_job.data_distribution=ShardedByS3Key gives to "
+                "one instance alone: set it to FullyReplicated"
             )
         self._check_weights()
         return self

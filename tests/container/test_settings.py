@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from container.errors import SettingsError
 from container.modeling import overrides
 from container.modeling.config_file import CONFIG_FILE, load_settings
-from container.modeling.settings import ContainerSettings, Model, Schedule, Section, Settings
+from container.modeling.settings import ContainerSettings, Distribution, Model, Schedule, Section, Settings
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 WORD = st.text("abcXYZ019 .:/=+@-_", min_size=1, max_size=20)
@@ -87,6 +87,7 @@ def of_type(annotation: Any, rules: Iterable[Any] = ()) -> st.SearchStrategy[Any
 # Not every value of these goes with every value of other groups.
 LIMITED_BY_OTHERS: dict[type[BaseModel], dict[str, st.SearchStrategy[Any]]] = {
     Model: {"output": st.just("softmax")},
+    Distribution: {"synchronized_batch_normalization": st.just(False)},
     Schedule: {"warmup_epochs": st.floats(0, 0.9), "name": st.sampled_from(["constant", "exponential", "cosine"])},
 }
 

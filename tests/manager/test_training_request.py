@@ -34,6 +34,12 @@ def test_values_keep_their_types() -> None:
     assert "${" not in json.dumps(request)
 
 
+def test_only_the_training_images_are_spread_over_instances() -> None:
+    request = render(training_job__data_distribution="ShardedByS3Key", training_job__instance_count="2")
+    sources = [channel["DataSource"]["S3DataSource"] for channel in request["InputDataConfig"]]
+    assert [source.get("S3DataDistributionType") for source in sources] == ["ShardedByS3Key", None, None]
+
+
 @pytest.mark.parametrize("spot", ["true", "false"])
 def test_checkpoints_are_kept_unless_the_settings_say_otherwise(spot: str) -> None:
     uri = "s3://handwritten-digits.output/checkpoints/digits-cnn-2030-01-02-03-04-05/"

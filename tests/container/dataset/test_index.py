@@ -98,6 +98,15 @@ def test_what_is_no_image_is_counted_or_named(tmp_path: Path) -> None:
     assert "no regular file" in reasons["a/pipe.png"]
 
 
+def test_unless_files_are_looked_into_their_names_and_sizes_decide(tmp_path: Path) -> None:
+    (tmp_path / "dark").mkdir()
+    for name, content in (("0.png", b"no image"), ("1.JPG", b""), ("notes.txt", b"text")):
+        (tmp_path / "dark" / name).write_bytes(content)
+    folder = index_images(tmp_path, looks_inside=False)
+    assert [sample.path.name for sample in folder.samples] == ["0.png"]
+    assert [(bad.path, bad.reason) for bad in folder.left_out.bad_files] == [("dark/1.JPG", "it is empty")]
+
+
 def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     tree(tmp_path, "elsewhere/1.png", "elsewhere/in/2.png")
     tree(tmp_path, "images/a/own.png")
