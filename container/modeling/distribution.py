@@ -5,7 +5,8 @@ nothing of this is used. On several hosts each process runs the same program, an
 operations in the same order: what decides about them (a stop, a clock) is agreed on first.
 """
 
-import functools
+import faulthandler
+import itertools
 import json
 import logging
 import os
@@ -24,14 +25,18 @@ from numpy.typing import NDArray
 from container.errors import ProjectError
 from container.modeling.input_pipeline.epochs import Replicas
 from container.modeling.job import Job
+from container.modeling.rendezvous import meet
 
 logger = logging.getLogger(__name__)
 
 # Below the ports that Linux gives to outgoing connections; a host listens on its own one of a job's.
 FIRST_PORT, PORTS = 10_000, 20_000
-# How long the hosts wait for each other at the start, and until one that is silent counts as lost, in seconds.
+# A number for the group of all hosts, far from those that TensorFlow gives to groups.
+GROUP_KEY = 1_000_000
+# How long the hosts wait for each other at the start, in seconds.
 START_SECONDS = 600
-SILENCE_SECONDS = 30
+# How long TensorFlow may take to connect hosts that are all there, in seconds.
+CONNECT_SECONDS = 50
 # What TensorFlow raises then.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 # How much of its text the log repeats, in characters.
@@ -49,6 +54,7 @@ class Distribution:
     strategy: Any = None
     """A tf.distribute.Strategy; None: one device, one host."""
     replicas: Replicas = field(default_factory=Replicas)
+    _messages: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def is_chief(self) -> bool:
@@ -71,23 +77,23 @@ class Distribution:
             return tensors
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
-    def mean(self, tensors: list[Any], images: Any) -> list[Any]:
-        """Return the means over the images of all devices, of means over the `images` (a scalar) of this one."""
-        if self.strategy is None:
-            return tensors
-        images = tf.cast(images, tf.float32)
-        *totals, count = self.sum([*(tensor * images for tensor in tensors), images])
-        return [total / count for total in totals]
-
     def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the rows of all hosts, host by host; they may have different numbers of rows."""
         if self.replicas.hosts == 1:
             return rows
-        counts = self._of_hosts(np.array(len(rows)))
-        padded = np.zeros((max(counts.max(), 1), *rows.shape[1:]), rows.dtype)
-        padded[: len(rows)] = rows
-        parts = zip(self._of_hosts(padded), counts.tolist(), strict=True)
-        return np.concatenate([part[:count] for part, count in parts])
+        content = np.ascontiguousarray(rows)
+        parts = self.gather_bytes(content.tobytes())
+        return np.concatenate([np.frombuffer(part, rows.dtype).reshape(-1, *rows.shape[1:]) for part in parts])
+
+    def gather_bytes(self, content: bytes) -> list[bytes]:
+        """Return the content of each host."""
+        if self.replicas.hosts == 1:
+            return [content]
+        lengths = self._exchanged(np.array([len(content)])).ravel()
+        # As 64-bit words: the collective operations know no bytes.
+        words = np.zeros(max(-(-lengths.max() // 8), 1), np.int64)
+        words.view(np.uint8)[: len(content)] = np.frombuffer(content, np.uint8)
+        return [part.tobytes()[:length] for part, length in zip(self._exchanged(words), lengths, strict=True)]
 
     def local_values(self, value: Any) -> list[Any]:
         """Return what `run` returned on each device of this host."""
@@ -95,33 +101,35 @@ class Distribution:
 
     def from_chief(self, content: bytes) -> bytes:
         """Return the chief's content, which the other hosts do not have."""
-        padded = content + bytes(-len(content) % 4)
-        (length, *_) = self.gather(np.array([len(content)]))
-        return self.gather(np.frombuffer(padded if self.is_chief else b"", np.int32)).tobytes()[:length]
+        return self.gather_bytes(content if self.is_chief else b"")[0]
 
     def gather_texts(self, text: str) -> list[str]:
         """Return a text of each host."""
-        if self.replicas.hosts == 1:
-            return [text]
-        # The collective operations know no bytes.
-        encoded = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
-        ends = np.cumsum(self.gather(np.array([len(encoded)])))
-        return [part.astype(np.uint8).tobytes().decode() for part in np.split(self.gather(encoded), ends[:-1])]
+        return [part.decode() for part in self.gather_bytes(text.encode())]
 
     def sum_hosts(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of an array over all hosts."""
-        return array if self.replicas.hosts == 1 else self._summed(np.asarray(array))
+        return self.gather(np.asarray(array)[np.newaxis]).sum(axis=0)
 
     def any_host(self, *flags: bool) -> tuple[bool, ...]:
         """Return of each flag whether it is set on any host."""
         if self.replicas.hosts == 1:
             return flags
-        return tuple((self._summed(np.array(flags, np.int32)) > 0).tolist())
+        set_flags = np.any(self._exchanged(np.array(flags, np.int64)), axis=0)
+        return tuple(map(bool, set_flags))
 
-    def average(self, variables: Sequence[Any]) -> None:
-        """Give each variable the mean of its copies on all devices."""
-        if self.strategy is not None and variables:
-            self._averager(variables)()
+    def averager(self, variables: Sequence[Any]) -> Callable[[], object]:
+        """Return what gives each variable, all of them floats, the mean of its copies on all devices."""
+        if self.strategy is None or not variables:
+            return lambda: None
+
+        def local() -> None:
+            # In one type, since they go in one message; and what is summed must have been made on the device.
+            totals = self.sum([tf.cast(tf.identity(variable), tf.float32) for variable in variables])
+            for variable, total in zip(variables, totals, strict=True):
+                variable.assign(tf.cast(total / self.replicas.count, variable.dtype))
+
+        return tf.function(lambda: self.strategy.run(local))
 
     @contextmanager
     def explained_errors(self) -> Iterator[None]:
@@ -149,35 +157,24 @@ class Distribution:
             lambda context: parts[context.replica_id_in_sync_group - first]
         )
 
-    def _of_hosts(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the arrays of all hosts, which have one shape, stacked."""
-        # TensorFlow's own gathering is traced anew at each call, and crashes where there is nothing to gather.
-        table = np.zeros((self.replicas.hosts, *array.shape), array.dtype)
-        table[self.replicas.host] = array
-        return self._summed(table)
+    def _exchanged(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the words of each host, shape (hosts, words): all have equally many.
 
-    def _summed(self, array: NDArray[Any]) -> NDArray[Any]:
-        zeros = [tf.zeros_like(array)] * (self.replicas.local - 1)
-        return np.asarray(self._summer(self._values([tf.constant(array), *zeros])))
-
-    @functools.cached_property
-    def _summer(self) -> Any:
-        def local(tensor: Any) -> Any:
-            # What is summed must have been made on the device.
-            return self.sum([tf.identity(tensor)])[0]
-
-        def summed(value: Any) -> Any:
-            return self.local_values(self.strategy.run(local, args=(value,)))[0]
-
-        return tf.function(summed, reduce_retracing=True)
-
-    def _averager(self, variables: Sequence[Any]) -> Any:
-        def local() -> None:
-            totals = self.sum([tf.identity(variable) for variable in variables])
-            for variable, total in zip(variables, totals, strict=True):
-                variable.assign(total / self.replicas.count)
-
-        return tf.function(lambda: self.strategy.run(local))
+        By the processors, whatever the devices are: graphics cards are for the gradients.
+        """
+        hosts = self.replicas.hosts
+        with tf.device(f"/job:worker/task:{self.replicas.host}/device:CPU:0"):
+            # A key of its own for each message; TensorFlow counts the groups of its own from 1.
+            key = tf.constant(next(self._messages))
+            gathered = tf.raw_ops.CollectiveGatherV2(
+                input=tf.constant(words),
+                group_size=tf.constant(hosts),
+                group_key=tf.constant(GROUP_KEY),
+                instance_key=key,
+                ordering_token=[],
+                communication_hint="ring",
+            )
+        return np.asarray(gathered).reshape(hosts, -1)
 
 
 def distribute(job: Job) -> Distribution:
@@ -217,9 +214,12 @@ def _several_hosts(job: Job) -> Distribution:
     workers = [f"{host}:{port + position}" for position, host in enumerate(job.hosts)]
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": number}})
     options = tf.distribute.experimental.CommunicationOptions(implementation=_implementation())
-    _configure_coordination(len(job.hosts))
+    meet(job.hosts, number, port, job.name, START_SECONDS)
     handler = signal.getsignal(signal.SIGTERM)
+    # It waits without an end if a host is lost just now, and no Python runs meanwhile.
+    faulthandler.dump_traceback_later(CONNECT_SECONDS, exit=True)
     strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    faulthandler.cancel_dump_traceback_later()
     # TensorFlow put a handler of its own in the place of Python's.
     signal.signal(signal.SIGTERM, handler)
     local = strategy.num_replicas_in_sync // len(job.hosts)
@@ -229,17 +229,3 @@ def _several_hosts(job: Job) -> Distribution:
 def _implementation() -> Any:
     implementations = tf.distribute.experimental.CommunicationImplementation
     return implementations.NCCL if tf.config.list_physical_devices("GPU") else implementations.RING
-
-
-def _configure_coordination(hosts: int) -> None:
-    """Bound the waiting: TensorFlow's strategy would set up the same service, with none of these limits."""
-    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
-    from tensorflow.python.eager import context
-
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader="/job:worker/replica:0/task:0",
-        cluster_register_timeout_in_ms=START_SECONDS * 1000,
-        heartbeat_timeout_in_ms=SILENCE_SECONDS * 1000,
-        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=hosts)],
-    )

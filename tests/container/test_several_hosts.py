@@ -189,6 +189,16 @@ def test_a_lost_host_ends_the_other_and_the_next_run_goes_on(run_hosts: list[Hos
     assert metrics.epochs >= behind
 
 
+def test_a_host_that_is_silent_counts_as_lost(run_hosts: list[Hosts], tmp_path: Path) -> None:
+    hosts = started(run_hosts, lay_out_hosts(tmp_path, LONG))
+    hosts.wait_for_checkpoint(3)
+    # As if its network were cut: what it had open stays open.
+    hosts.programs[1].send_signal(signal.SIGSTOP)
+    hosts.programs[0].communicate(timeout=60)
+    assert hosts.programs[0].returncode == 1
+    assert failure_reason(hosts.opt_mls[0]).startswith("another host of the job is gone")
+
+
 def test_one_host_that_is_asked_to_stop_stops_both(run_hosts: list[Hosts], tmp_path: Path) -> None:
     hosts = started(run_hosts, lay_out_hosts(tmp_path, LONG))
     hosts.wait_for_checkpoint(3)

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +75,7 @@ class Batches:
         self._is_broken = np.zeros(len(images), bool)
         self._told_broken = 0
         self._has_room = self._cache is not None
-        self._rows = np.empty((0, self.batch_size), np.int64)
+        self._tables: Callable[[int], NDArray[np.int64]]
         self._reading: Any = None
         self._taking: Any = None
 
@@ -95,16 +95,28 @@ class Batches:
         float32. A batch is as large as its row has images, but never empty. In the place of a broken image stands a
         copy of another one with the label `NO_IMAGE` and the weight 0, and so in that of a row's only image.
         """
-        return iter(self.dataset(rows))
+        table = rows_of(np.arange(len(self.images)), self.batch_size) if rows is None else rows
+        return self._iterator(lambda number: table if number == 0 else table[:0])
 
-    def dataset(self, rows: NDArray[np.int64] | None = None) -> Any:
-        """Return the dataset that `iterate` iterates over; it reads the rows when an iteration begins."""
-        self._rows = rows_of(np.arange(len(self.images)), self.batch_size) if rows is None else rows
-        if (self._is_kept | self._is_broken).all():
+    def iterate_endlessly(self, tables: Callable[[int], NDArray[np.int64]]) -> Any:
+        """Return an iterator over the rows of tables(0), tables(1) and so on, to be left before the next is begun.
+
+        So the next table is read while nothing is asked for. The tables are as in `iterate`, and none is empty.
+        """
+        return self._iterator(tables)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all images are kept, or broken: an iterator that is begun now reads no file."""
+        return bool((self._is_kept | self._is_broken).all())
+
+    def _iterator(self, tables: Callable[[int], NDArray[np.int64]]) -> Any:
+        self._tables = tables
+        if self.is_settled:
             self._taking = self._taking or self._taken_batches()
-            return self._taking
+            return iter(self._taking)
         self._reading = self._reading or self._read_batches()
-        return self._reading
+        return iter(self._reading)
 
     def check_broken(self) -> None:
         """Tell of the images that turned out to be broken since the last time.
@@ -126,13 +138,14 @@ class Batches:
         logger.warning("%s; they are left out", found)
 
     def _source(self) -> Any:
-        def rows(_: Any) -> Any:
-            # Read when an iterator starts, so that one dataset, which takes long to build, serves all epochs.
-            table = tf.numpy_function(lambda: self._rows, [], tf.int64)
-            table.set_shape((None, None))
-            return tf.data.Dataset.from_tensor_slices(table).map(lambda row: tf.boolean_mask(row, row != NO_IMAGE))
+        def table(number: Any) -> Any:
+            # Asked for as it is needed, so that one dataset, which takes long to build, serves all iterators.
+            rows = tf.numpy_function(lambda chosen: self._tables(int(chosen)), [number], tf.int64)
+            rows.set_shape((None, None))
+            return rows
 
-        return tf.data.Dataset.range(1).flat_map(rows)
+        tables = tf.data.Dataset.counter().map(table).take_while(lambda rows: tf.shape(rows)[0] > 0)
+        return tables.unbatch().map(lambda row: tf.boolean_mask(row, row != NO_IMAGE))
 
     def _read_batches(self) -> Any:
         """Return batches of which each is read in one thread, several side by side."""
@@ -151,18 +164,28 @@ class Batches:
         read = self._source().interleave(
             read_row, cycle_length=threads + 1, block_length=1, num_parallel_calls=threads, deterministic=True
         )
-        return self._labeled(read, self._put_together)
+
+        def put_together(*parts: Any) -> Any:
+            return tf.numpy_function(self._put_together, parts, (tf.int64, tf.uint8))
+
+        return self._labeled(read.map(put_together, num_parallel_calls=threads))
 
     def _taken_batches(self) -> Any:
-        return self._labeled(self._source(), self._take)
+        cache = self._cache
+        assert cache is not None
 
-    def _labeled(self, batches: Any, pixels_of: Any) -> Any:
-        """Return batches with labels and weights; `pixels_of` makes positions and pixels of what a batch is now."""
+        def take(row: Any) -> Any:
+            positions, sources = tf.numpy_function(self._with_sources, [row], (tf.int64, tf.int64))
+            return positions, cache.taken(sources)
+
+        return self._labeled(self._source().map(take, num_parallel_calls=tf.data.AUTOTUNE))
+
+    def _labeled(self, batches: Any) -> Any:
+        """Return batches of positions and pixels with labels and weights in the place of the positions."""
         labels = tf.constant(np.append(self.images.labels, np.int32(NO_IMAGE)))
         weights = tf.constant(np.append(self._weights, np.float32(0)))
 
-        def label(*parts: Any) -> Any:
-            positions, pixels = tf.numpy_function(pixels_of, parts, (tf.int64, tf.uint8))
+        def label(positions: Any, pixels: Any) -> Any:
             positions.set_shape((None,))
             pixels.set_shape((None, *self._shape()))
             # The last entry is that of no image.
@@ -170,8 +193,7 @@ class Batches:
             return pixels, tf.gather(labels, chosen), tf.gather(weights, chosen)
 
         depth = PREFETCHED_BYTES // max(self.batch_size * int(np.prod(self._shape())), 1)
-        labeled = batches.map(label, num_parallel_calls=tf.data.AUTOTUNE)
-        return labeled.prefetch(min(max(depth, 2), MAX_PREFETCHED))
+        return batches.map(label).prefetch(min(max(depth, 2), MAX_PREFETCHED))
 
     def _unread(self, row: NDArray[np.int64]) -> NDArray[np.int64]:
         return row[~(self._is_kept[row] | self._is_broken[row])]
@@ -199,14 +221,14 @@ class Batches:
             batch[np.flatnonzero(was_kept)] = self._cache.take(row[was_kept])
         return _with_copies(row, batch, was_read | was_kept)
 
-    def _take(self, row: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        assert self._cache is not None
+    def _with_sources(self, row: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return a row's positions, and those of the images that stand there."""
         is_whole = ~self._is_broken[row]
-        if len(row) and is_whole.all():
-            return row, self._cache.take(row)
-        batch = np.zeros((max(len(row), 1), *self._shape()), np.uint8)
-        batch[np.flatnonzero(is_whole)] = self._cache.take(row[is_whole])
-        return _with_copies(row, batch, is_whole)
+        # Whatever stands in a batch without an image counts nothing.
+        stand_in = row[is_whole.argmax()] if is_whole.any() else 0
+        if not len(row):
+            return np.array([NO_IMAGE]), np.array([stand_in])
+        return np.where(is_whole, row, NO_IMAGE), np.where(is_whole, row, stand_in)
 
     def _keep(self, positions: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
         if self._cache is None or not self._has_room:

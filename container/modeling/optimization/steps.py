@@ -46,6 +46,7 @@ class TrainingSteps:
         loss: LossFunction,
         augmentor: BatchAugmentor,
         class_count: int,
+        batch_size: int,
         xla: bool,
         distribution: Distribution,
     ) -> None:
@@ -56,10 +57,14 @@ class TrainingSteps:
             # Sums over the images of the epoch: loss, correct predictions, images.
             self._sums = tf.Variable(tf.zeros(3, tf.float64), trainable=False)
         expect_summed_gradients(optimizer)
+        counted = [variable for variable in model.non_trainable_variables if "float" in str(variable.dtype)]
+        self._settle = distribution.averager(counted)
         self._generators = _seed_states(model) + _seed_states(augmentor)
         compiled = partial(tf.function, jit_compile=True)
         # XLA cannot compile what devices tell each other.
         several = distribution.replicas.count > 1
+        # Images of a whole step on all devices; None: there is one device.
+        self._step_images = float(batch_size * distribution.replicas.count) if several else None
         self._gradients = compiled(self._local_gradients) if xla and several else self._local_gradients
         self._update = compiled(self._change_weights) if xla and not several else self._change_weights
         self._run = tf.function(self._several)
@@ -88,8 +93,7 @@ class TrainingSteps:
 
     def settle(self) -> None:
         """Give what each device counts for itself, as batch normalization's averages, the mean over all devices."""
-        counted = [variable for variable in self._model.non_trainable_variables if "float" in str(variable.dtype)]
-        self._distribution.average(counted)
+        self._settle()
 
     @property
     def variables(self) -> list[Any]:
@@ -100,7 +104,7 @@ class TrainingSteps:
         """Return a seed for each random generator of each device, all of them different in each epoch."""
         first, count = self._distribution.replicas.first, max(len(self._generators), 1)
         replicas = range(first, first + self._local)
-        entropies = ((seed, epoch, replica) if replica else (seed, epoch) for replica in replicas)
+        entropies = ((seed, epoch, replica) for replica in replicas)
         return np.stack([np.random.SeedSequence(entropy).generate_state(count) for entropy in entropies])
 
     @property
@@ -127,24 +131,34 @@ class TrainingSteps:
 
     def _change_weights(self, pixels: Any, targets: Any, weights: Any, is_image: Any) -> None:
         gradients, sums = self._gradients(pixels, targets, weights, is_image)
-        gradients = self._distribution.mean(gradients, tf.shape(pixels)[0])
-        self.optimizer.apply_gradients(zip(gradients, self._model.trainable_variables, strict=True))
-        self._sums.assign_add(*self._distribution.sum([sums]))
+        pairs = zip(gradients, self._model.trainable_variables, strict=True)
+        # The outputs need not depend on each weight.
+        known = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
+        # In one message, and in one type, since it is packed.
+        *totals, sums = self._distribution.sum([*(gradient for gradient, _ in known), sums])
+        if self._step_images is not None:
+            totals = [total * (self._step_images / sums[0]) for total in totals]
+        self.optimizer.apply_gradients(zip(totals, (variable for _, variable in known), strict=True))
+        self._sums.assign_add(tf.cast(sums[1:], tf.float64))
 
     def _local_gradients(self, pixels: Any, targets: Any, weights: Any, is_image: Any) -> tuple[list[Any], Any]:
         """Return gradients of the batch's mean loss, and sums over its images: loss, correct predictions, images."""
+        images = tf.cast(tf.shape(pixels)[0], tf.float32)
         with tf.GradientTape() as tape:
             outputs = self._model(pixels, training=True)
             loss = self._loss(targets, outputs, weights)
             # What a model of the user's own adds, such as a penalty on large weights.
             total = tf.add_n([loss, *self._model.losses])
+            if self._step_images is not None:
+                # Before the gradients are taken: synchronized batch normalization hands them on from one device to the
+                # others, which may have another number of images.
+                total *= images / self._step_images
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, [variable.value for variable in self._model.trainable_variables])
         predicted = tf.argmax(class_probabilities(outputs), axis=-1)
         is_correct = is_image & (predicted == tf.argmax(targets, axis=-1))
-        rows = tf.cast(tf.shape(pixels)[0], tf.float64)
-        counts = [tf.reduce_sum(tf.cast(flags, tf.float64)) for flags in (is_correct, is_image)]
-        return gradients, tf.stack([tf.cast(loss, tf.float64) * rows, *counts])
+        counts = [tf.reduce_sum(tf.cast(flags, tf.float32)) for flags in (is_correct, is_image)]
+        return gradients, tf.stack([images, tf.cast(loss, tf.float32) * images, *counts])
 
 
 def _seed_states(layer: Any) -> list[Any]:

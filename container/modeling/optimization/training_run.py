@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -85,6 +86,8 @@ class TrainingRun:
         self._best_weights: list[NDArray[np.float32]] = []
         self._interrupted: Checkpoint | None = None
         self._saved = time.monotonic()
+        self._stream: Any = None
+        self._stream_is_settled = False
         self.history = History()
         """The epochs so far."""
         self.stopping = False
@@ -140,6 +143,7 @@ class TrainingRun:
             self._loss,
             self._augmentor,
             len(self._classes),
+            self._training.batch_size,
             self._settings.training.xla,
             self._distribution,
         )
@@ -185,7 +189,7 @@ class TrainingRun:
     def _take_steps(self, step: int, began: float) -> int:
         """Take the epoch's steps from one on, until its end or a stop; return the number of the next one."""
         epoch, told = len(self.history.epochs), time.monotonic()
-        batches = self._training.iterate(self._epochs.rows(epoch, step))
+        batches = self._batches(epoch, step)
         at_once = _steps_per_execution(self._settings)
         self._look()
         while step < self._epochs.steps and not self.stopping:
@@ -201,6 +205,19 @@ class TrainingRun:
                 self._save(step, time.perf_counter() - began)
         self._steps.settle()
         return step
+
+    def _batches(self, epoch: int, step: int) -> Any:
+        """Return an iterator whose next batches are those of an epoch, from a step on.
+
+        One goes on from epoch to epoch, and so reads ahead during the validation, until there is nothing more to read.
+        """
+        is_settled = self._training.is_settled
+        if self._stream is None or (is_settled and not self._stream_is_settled):
+            self._stream_is_settled = is_settled
+            self._stream = self._training.iterate_endlessly(
+                lambda number: self._epochs.rows(epoch + number, 0 if number else step)
+            )
+        return self._stream
 
     def _judged_epoch(self, began: float) -> Epoch | None:
         """Return the row of the epoch whose steps were taken; None: the job was asked to stop meanwhile, and may."""
