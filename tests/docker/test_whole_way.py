@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import split_shades
 from tests.project import Project, copy_project
+from tests.two_instances import assert_same_training
 
 ENGINE_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "aws_secret_access_key")
 
@@ -66,6 +67,11 @@ def test_a_container_leaves_the_same_files_as_a_process(project: Project, result
     assert files(results) == files(other)
     for same in ("config.json", "classes.json"):
         assert (results / same).read_text() == (other / same).read_text()
+
+
+def test_two_containers_train_what_one_with_twice_the_batch_does(project: Project, image: Any) -> None:
+    # They have no network but one of their own.
+    assert_same_training(project)
 
 
 def test_the_same_image_is_pushed_once(project: Project, image: Any) -> None:
