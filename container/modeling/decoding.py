@@ -5,6 +5,7 @@ exported SavedModel. Images become 8 bits deep: of 16 bits the upper 8 stay. Tra
 RGB, an animated GIF gives its first frame, and a photo is turned upright by its EXIF orientation.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -12,27 +13,124 @@ import tensorflow as tf
 from container.modeling.settings import Image
 
 JPEG_START = b"\xff\xd8\xff"
+# The start of the many JPEGs that begin with a JFIF segment without a thumbnail, 16 bytes long.
+JPEG_JFIF_START = b"\xff\xd8\xff\xe0\x00\x10"
+EXIF_START = b"\xff\xe1"
 JFIF_MARKER, EXIF_MARKER, ORIENTATION_TAG = 0xFFE0, 0xFFE1, 0x0112
 # The formula of ITU-R BT.601, which JPEG and Pillow use as well.
 LUMINANCE = (0.299, 0.587, 0.114)
+# By what libjpeg can divide a photo's sides while it decodes.
+RATIOS = (1, 2, 4, 8)
+# Shares of the wanted pixels, and of those of each side, that must then be left. A picture that is somewhat too small
+# is nearer to the accurate one than a large one whose finest details a plain resize turns into noise.
+PIXELS_LEFT, SIDE_LEFT = 0.75, 0.7
+# From this shrinking on, a plain resize would skip too many pixels.
+MAX_PLAIN_SHRINKING = 2.5
+
+# From pixels of any height and width, and the size wanted, to pixels of that size, float32.
+Resize = Callable[[Any, Any], Any]
 
 
-def decode_image(encoded: Any, image: Image) -> Any:
-    """Return the pixels of one encoded image (a scalar string tensor): uint8, shape (height, width, channels).
+def decode_image(encoded: Any, image: Image, fast: bool = False) -> Any:
+    """Return the pixels of one encoded image: uint8, shape (height, width, channels).
+
+    Args:
+        encoded: the image file's bytes, a scalar string tensor.
+        image: the size and the channels of the result, and how an image is brought to them.
+        fast: what training may take. Photos (JPEG, but for CMYK) are decoded at about the size that is wanted, and
+            resized by plain bilinear interpolation; everything else as without it.
 
     Raises:
         tf.errors.InvalidArgumentError: the bytes are no image that TensorFlow can decode.
     """
-    return to_input_size(_turn_upright(tf.cast(_decode_rgb(encoded), tf.float32), encoded), image)
+    if not fast:
+        return _decode_accurately(encoded, image)
+    # A function of its own, because TensorFlow visits every operation of a branch that it does not take.
+    decode_others = tf.function(
+        lambda: _decode_other_fast(encoded, image), autograph=False, experimental_attributes={"_noinline": True}
+    )
+    return tf.cond(_is_plain_photo(encoded, image), lambda: _decode_photo_fast(encoded, image), decode_others)
 
 
 def to_input_size(pixels: Any, image: Image) -> Any:
     """Return RGB pixels (float32, 0 to 255, of any height and width) as the model's: uint8, its size and channels."""
     if image.channels == 1:
         pixels = tf.reduce_sum(pixels * tf.constant(LUMINANCE), axis=-1, keepdims=True)
-    resized = {"stretch": _stretch, "crop": _crop, "pad": _pad}[image.resize](pixels, image.height, image.width)
-    resized.set_shape((image.height, image.width, image.channels))
-    return tf.saturate_cast(tf.round(resized), tf.uint8)
+    return tf.saturate_cast(tf.round(_fitted(pixels, image, _resize_filtered)), tf.uint8)
+
+
+def _decode_accurately(encoded: Any, image: Image) -> Any:
+    orientation = tf.cond(_starts_with(encoded, JPEG_START), lambda: _orientation(encoded), lambda: tf.constant(1))
+    return to_input_size(tf.cast(_turn_upright(_decode_rgb(encoded), orientation), tf.float32), image)
+
+
+def _decode_other_fast(encoded: Any, image: Image) -> Any:
+    return tf.cond(
+        _is_photo(encoded, image),
+        lambda: _decode_photo_fast(encoded, image, _orientation(encoded)),
+        lambda: _decode_accurately(encoded, image),
+    )
+
+
+def _is_plain_photo(encoded: Any, image: Image) -> Any:
+    """Tell whether this is a JPEG without EXIF, as most photos of data sets are; some such ones are not noticed."""
+    segment = tf.strings.substr(encoded, tf.minimum(len(JPEG_JFIF_START) + 14, tf.strings.length(encoded)), 2)
+    is_plain = _starts_with(encoded, JPEG_JFIF_START) & (segment != EXIF_START)
+    return is_plain if image.channels == 3 else tf.cond(is_plain, lambda: _is_photo(encoded, image), lambda: False)
+
+
+def _is_photo(encoded: Any, image: Image) -> Any:
+    """Tell whether this is a JPEG that libjpeg can decode with these channels: there is no way from CMYK to grey."""
+    is_jpeg = _starts_with(encoded, JPEG_START)
+    if image.channels == 3:
+        return is_jpeg
+    return tf.cond(is_jpeg, lambda: tf.io.extract_jpeg_shape(encoded)[2] < 4, lambda: False)
+
+
+def _decode_photo_fast(encoded: Any, image: Image, orientation: Any = None) -> Any:
+    """Decode a JPEG that is not in CMYK; without an orientation, it is upright."""
+    size = tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.float32)
+    if orientation is not None:
+        size = tf.cond(orientation >= 5, lambda: size[::-1], lambda: size)
+    choice = tf.math.count_nonzero(_shrinking(size, image) >= tf.constant(RATIOS[1:], tf.float32), dtype=tf.int32)
+    decoders = [lambda ratio=ratio: _decode_jpeg(encoded, image.channels, ratio) for ratio in RATIOS]
+    pixels = tf.switch_case(choice, decoders)
+    if orientation is not None:
+        pixels = _turn_upright(pixels, orientation)
+    resized = _fitted(pixels, image, _resize_plainly)
+    # Rounds, limits and casts in one pass over the pixels.
+    quantized = tf.raw_ops.QuantizeV2(input=resized, min_range=0.0, max_range=255.0, T=tf.quint8)
+    return tf.bitcast(quantized.output, tf.uint8)
+
+
+def _shrinking(size: Any, image: Image) -> Any:
+    """Return by what the sides of a photo of this size (height, width) may be divided before it is resized."""
+    by_side = size / (image.height, image.width)
+    if image.resize != "stretch":
+        by_side = tf.fill((2,), (tf.reduce_max if image.resize == "pad" else tf.reduce_min)(by_side))
+    return tf.minimum(tf.sqrt(tf.reduce_prod(by_side) / PIXELS_LEFT), tf.reduce_min(by_side) / SIDE_LEFT)
+
+
+def _fitted(pixels: Any, image: Image, resize: Resize) -> Any:
+    fit = {"stretch": _stretch, "crop": _crop, "pad": _pad}[image.resize]
+    fitted = fit(pixels, image.height, image.width, resize)
+    fitted.set_shape((image.height, image.width, image.channels))
+    return fitted
+
+
+def _resize_filtered(pixels: Any, size: Any) -> Any:
+    return tf.image.resize(pixels, size, antialias=True)
+
+
+def _resize_plainly(pixels: Any, size: Any) -> Any:
+    # Bilinear interpolation of float32 is faster by more than the cast takes.
+    pixels = tf.cast(pixels, tf.float32)
+    shrinking = tf.shape(pixels)[:2] / tf.convert_to_tensor(size)
+    return tf.cond(
+        tf.reduce_all(shrinking <= MAX_PLAIN_SHRINKING),
+        lambda: tf.image.resize(pixels, size),
+        lambda: _resize_filtered(pixels, size),
+    )
 
 
 def _decode_rgb(encoded: Any) -> Any:
@@ -55,8 +153,8 @@ def _decode_any(encoded: Any) -> Any:
     return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
-def _decode_jpeg(encoded: Any) -> Any:
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+def _decode_jpeg(encoded: Any, channels: int = 3, ratio: int = 1) -> Any:
+    return tf.io.decode_jpeg(encoded, channels=channels, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_webp(encoded: Any) -> Any:
@@ -85,9 +183,8 @@ def _decode_bmp(encoded: Any) -> Any:
     return tf.cond(bits == 8, with_palette, lambda: tf.io.decode_bmp(encoded)[..., :3])
 
 
-def _turn_upright(pixels: Any, encoded: Any) -> Any:
+def _turn_upright(pixels: Any, orientation: Any) -> Any:
     """Turn a photo by its EXIF orientation, 1 to 8."""
-    orientation = tf.cond(_starts_with(encoded, JPEG_START), lambda: _orientation(encoded), lambda: tf.constant(1))
 
     def turned() -> Any:
         turn = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels)
@@ -151,24 +248,24 @@ def _little_endian(digits: Any) -> Any:
     return tf.reduce_sum(digits * 256 ** tf.range(tf.size(digits)))
 
 
-def _stretch(pixels: Any, height: Any, width: Any) -> Any:
-    return tf.image.resize(pixels, (height, width), antialias=True)
+def _stretch(pixels: Any, height: int, width: int, resize: Resize) -> Any:
+    return resize(pixels, (height, width))
 
 
-def _crop(pixels: Any, height: int, width: int) -> Any:
+def _crop(pixels: Any, height: int, width: int, resize: Resize) -> Any:
     """Cut out the largest centered part of the target's proportions, then resize it."""
     original = tf.cast(tf.shape(pixels)[:2], tf.float32)
     scale = tf.reduce_min(original / (height, width))
     size = tf.maximum(tf.cast(tf.round((scale * height, scale * width)), tf.int32), 1)
     top, left = tf.unstack((tf.shape(pixels)[:2] - size) // 2)
-    return _stretch(pixels[top : top + size[0], left : left + size[1]], height, width)
+    return resize(pixels[top : top + size[0], left : left + size[1]], (height, width))
 
 
-def _pad(pixels: Any, height: int, width: int) -> Any:
+def _pad(pixels: Any, height: int, width: int, resize: Resize) -> Any:
     """Resize to fit inside the target, then put black around it."""
     original = tf.cast(tf.shape(pixels)[:2], tf.float32)
     scale = tf.reduce_min((height, width) / original)
     size = tf.clip_by_value(tf.cast(tf.round(original * scale), tf.int32), 1, (height, width))
-    fitted = tf.image.resize(pixels, size, antialias=True)
+    fitted = resize(pixels, size)
     top, left = tf.unstack(((height, width) - size) // 2)
     return tf.image.pad_to_bounding_box(fitted, top, left, height, width)

@@ -178,7 +178,10 @@ class Batches:
             positions, sources = tf.numpy_function(self._with_sources, [row], (tf.int64, tf.int64))
             return positions, cache.taken(sources)
 
-        return self._labeled(self._source().map(take, num_parallel_calls=tf.data.AUTOTUNE))
+        options = tf.data.Options()
+        # They would copy the graph, and all kept images with it.
+        options.experimental_optimization.apply_default_optimizations = False
+        return self._labeled(self._source().map(take, num_parallel_calls=tf.data.AUTOTUNE)).with_options(options)
 
     def _labeled(self, batches: Any) -> Any:
         """Return batches of positions and pixels with labels and weights in the place of the positions."""
@@ -243,7 +246,7 @@ class Batches:
 
     def _reader(self) -> Any:
         encoded = self.images.reader()
-        return lambda position: decode_image(encoded(position), self._image)
+        return lambda position: decode_image(encoded(position), self._image, self._fast)
 
     def _shape(self) -> tuple[int, int, int]:
         return self._image.height, self._image.width, self._image.channels
