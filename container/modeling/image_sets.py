@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from container.dataset.index import ImageFolder
 from container.errors import DataError
 from container.modeling.channels import EVALUATION, TRAINING, VALIDATION, Folders, check_classes, index_channel
 from container.modeling.distribution import Distribution
@@ -50,7 +51,8 @@ def read_image_sets(
         PartError: the loader failed.
     """
     if folders is not None:
-        sets = ImageSets(*map(LabeledImages.of_folder, (folders.training, folders.validation, folders.evaluation)))
+        known = ((TRAINING, folders.training), (VALIDATION, folders.validation), (EVALUATION, folders.evaluation))
+        sets = ImageSets(*(_of_folder(job, name, folder) for name, folder in known))
     else:
         training = _read(job, TRAINING, image, parts)
         if training.is_share:
@@ -76,10 +78,14 @@ def read_image_sets(
 
 def _read(job: Job, name: str, image: Image, parts: OwnParts, classes: tuple[str, ...] | None = None) -> LabeledImages:
     if parts.loader is None:
-        images = LabeledImages.of_folder(index_channel(job, name, classes))
-    else:
-        images = load_images(parts.loader, job.channel(name), image, classes)
+        return _of_folder(job, name, index_channel(job, name, classes))
+    images = load_images(parts.loader, job.channel(name), image, classes)
     return replace(images, is_share=name in job.sharded_channels)
+
+
+def _of_folder(job: Job, name: str, folder: ImageFolder) -> LabeledImages:
+    images = LabeledImages.of_folder(folder)
+    return replace(images, is_share=name in job.sharded_channels, is_streamed=name in job.streamed_channels)
 
 
 def _check_alike(job: Job, name: str, images: LabeledImages, distribution: Distribution) -> None:

@@ -29,6 +29,8 @@ NO_IMAGE = -1
 # Bytes of batches that are made before they are asked for, and the most batches.
 PREFETCHED_BYTES = 64 << 20
 MAX_PREFETCHED = 64
+# Files of a batch that are opened at the same time where each open takes the time of a request to S3.
+STREAMED_AT_ONCE = 16
 # How much of TensorFlow's text about a broken image an error repeats, in characters, and how many images it names.
 MAX_REASON = 200
 MAX_NAMED = 5
@@ -150,14 +152,18 @@ class Batches:
     def _read_batches(self) -> Any:
         """Return batches of which each is read in one thread, several side by side."""
         threads = len(os.sched_getaffinity(0))
-        read_image = self._reader()
+        encoded = self.images.reader()
+        readers = STREAMED_AT_ONCE if self.images.is_streamed else None
         # A filler ends what is read of a row: there is a batch also where nothing can be read.
         end = tf.data.Dataset.from_tensors((np.int64(NO_IMAGE), tf.zeros(self._shape(), tf.uint8)))
 
         def read_row(row: Any) -> Any:
             unread = tf.numpy_function(self._unread, [row], tf.int64)
             unread.set_shape((None,))
-            read = tf.data.Dataset.from_tensor_slices(unread).map(lambda position: (position, read_image(position)))
+            files = tf.data.Dataset.from_tensor_slices(unread).map(
+                lambda position: (position, encoded(position)), num_parallel_calls=readers, deterministic=True
+            )
+            read = files.ignore_errors().map(lambda position, content: (position, self._decoded(content)))
             whole = read.ignore_errors().concatenate(end).batch(self.batch_size + 1)
             return whole.map(lambda positions, pixels: (row, positions, pixels))
 
@@ -244,9 +250,8 @@ class Batches:
             return
         self._is_kept[positions] = True
 
-    def _reader(self) -> Any:
-        encoded = self.images.reader()
-        return lambda position: decode_image(encoded(position), self._image, self._fast)
+    def _decoded(self, encoded: Any) -> Any:
+        return decode_image(encoded, self._image, self._fast)
 
     def _shape(self) -> tuple[int, int, int]:
         return self._image.height, self._image.width, self._image.channels
@@ -269,7 +274,9 @@ class Batches:
     def _why_broken(self, position: int) -> str:
         try:
             # In a dataset as before: TensorFlow words its errors differently outside of one.
-            next(iter(tf.data.Dataset.from_tensors(np.int64(position)).map(self._reader())))
+            encoded = self.images.reader()
+            files = tf.data.Dataset.from_tensors(np.int64(position)).map(encoded)
+            next(iter(files.map(self._decoded)))
         except tf.errors.OpError as error:
             return textwrap.shorten(re.sub(WRAPPING, " ", error.message), MAX_REASON, placeholder=" ...")
         return "it could be the second time"

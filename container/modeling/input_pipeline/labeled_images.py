@@ -32,16 +32,17 @@ class LabeledImages:
     """Shape (images, height, width, channels)."""
     is_share: bool = False
     """Whether the job's other hosts have other images of the channel, not the same."""
+    is_streamed: bool = False
+    """Whether to open a file takes the time of a request to S3."""
 
     @classmethod
-    def of_folder(cls, folder: ImageFolder, is_share: bool = False) -> Self:
+    def of_folder(cls, folder: ImageFolder) -> Self:
         """Return the images of an indexed folder."""
         return cls(
             classes=folder.classes,
             labels=np.fromiter((sample.label for sample in folder.samples), np.int32, len(folder.samples)),
             names=tuple(sample.path.relative_to(folder.directory).as_posix() for sample in folder.samples),
             paths=tuple(os.fsencode(sample.path) for sample in folder.samples),
-            is_share=is_share,
         )
 
     def __len__(self) -> int:
