@@ -13,7 +13,7 @@ float32 of shape (images, classes):
 
 import pickle
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,22 +82,33 @@ def _written_at_once(folder: Path) -> Iterator[Path]:
 
 
 def _export(folder: Path, model: keras.Model, image: Image) -> None:
+    # keras.export.ExportArchive of Keras 3.15 traces each signature twice and writes each weight twice.
     def from_pixels(pixels: Any) -> dict[str, Any]:
         return {"probabilities": class_probabilities(model(pixels, training=False))}
 
     def from_images(image_bytes: Any) -> dict[str, Any]:
-        decoded = tf.TensorSpec((image.height, image.width, image.channels), tf.uint8)
+        decoded = tf.TensorSpec(size, tf.uint8)
         pixels = tf.map_fn(lambda encoded: decode_image(encoded, image), image_bytes, fn_output_signature=decoded)
-        return from_pixels(tf.cast(pixels, tf.float32))
+        return serving_pixels(tf.cast(pixels, tf.float32))
 
-    pixels = tf.TensorSpec((None, image.height, image.width, image.channels), tf.float32, name="pixels")
-    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    # The first one is the default.
-    archive.add_endpoint("serving_pixels", from_pixels, input_signature=[pixels])
-    archive.add_endpoint("serving_images", from_images, input_signature=[image_bytes])
-    archive.write_out(folder, verbose=False)
+    size = image.height, image.width, image.channels
+    serving_pixels = _traced(from_pixels, tf.TensorSpec((None, *size), tf.float32, name="pixels"))
+    serving_images = _traced(from_images, tf.TensorSpec((None,), tf.string, name="image_bytes"))
+    module = tf.Module()
+    # A SavedModel holds what hangs on its module: what the functions read, and the lookup tables of the user's layers.
+    module.read = serving_pixels.variables
+    tables = tf.saved_model.experimental.TrackableResource
+    module.tables = [part for part in tf.train.TrackableView(model).descendants() if isinstance(part, tables)]
+    signatures = {
+        "serving_default": serving_pixels,
+        "serving_pixels": serving_pixels,
+        "serving_images": serving_images,
+    }
+    tf.saved_model.save(module, folder, signatures=signatures)
+
+
+def _traced(function: Callable[[Any], Any], argument: Any) -> Any:
+    return tf.function(function, autograph=False).get_concrete_function(argument)
 
 
 def _pickle(file: Path, content: Any) -> None:

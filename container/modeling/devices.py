@@ -1,9 +1,12 @@
 """TensorFlow itself, and the devices that it sees."""
 
+import gc
 import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from container.modeling.job import JobError
@@ -20,7 +23,8 @@ def import_tensorflow() -> Any:
     with tempfile.TemporaryFile() as printed:
         os.dup2(printed.fileno(), 2)
         try:
-            import tensorflow
+            with _no_garbage_collection():
+                import tensorflow
         except BaseException:
             printed.seek(0)
             os.write(standard_error, printed.read())
@@ -44,3 +48,19 @@ def check_gpus(instance_type: str) -> None:
             f"{instance_type} has GPUs, but TensorFlow sees none: train in an image of training_image.flavor=gpu, or "
             "on an instance type without GPUs"
         )
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """While modules are imported, do not search the growing pile of their objects for garbage, again and again.
+
+    What there is at the end is left out of all later searches too: modules stay.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()

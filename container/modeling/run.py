@@ -89,16 +89,20 @@ def _train_and_evaluate(
     # It is read once.
     evaluation = Batches(images.evaluation, settings, EVALUATION)
     checkpoints = CheckpointFolder(job.opt_ml.checkpoints_dir, settings.checkpoints)
+    # One for the epochs and the evaluation: it is traced once.
+    predictor = Predictor(model, len(images.classes), distribution)
     with deferred_stop() as stop:
         with explained_parts(), training.explained_errors():
-            fitted = fit(model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution)
+            fitted = fit(
+                model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution, predictor
+            )
         # Who loads the model has one device.
         synchronize_batch_normalization(model, False)
         if distribution.is_chief:
             # A stop leaves two minutes, of which many evaluation images may need more: the model comes first.
             write_model(job.opt_ml.model_dir, model, settings, images.classes)
         with evaluation.explained_errors():
-            outputs = Predictor(model, len(images.classes), distribution)(evaluation, with_names=True)
+            outputs = predictor(evaluation, with_names=True)
         assert outputs is not None
         judged = evaluate(outputs.labels, outputs.probabilities, images.classes)
         predicted = _predictions(outputs, images.classes, parts)

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from container.modeling.artifacts import write_judgement, write_model
 from container.modeling.evaluate import evaluate, predictions
@@ -70,3 +71,21 @@ def test_a_later_run_replaces_an_earlier_one_and_what_was_left_incomplete(tmp_pa
     assert facts.read_history(tmp_path / facts.HISTORY_FILE) == (EPOCH,)
     assert not (tmp_path / ".incomplete").exists()
     assert not (tmp_path / "checkpoint" / "old").exists()
+
+
+def test_the_saved_model_has_each_weight_once(tmp_path: Path) -> None:
+    write(tmp_path, ("a", "b"))
+    saved = tf.train.load_checkpoint(str(tmp_path / "checkpoint" / "variables" / "variables"))
+    shapes = {name: shape for name, shape in saved.get_variable_to_shape_map().items() if "VARIABLE_VALUE" in name}
+    assert sorted(shapes.values()) == [[2], [8 * 8 * 3, 2]]
+
+
+def test_the_saved_model_has_the_lookup_tables_of_layers(tmp_path: Path) -> None:
+    pixels = keras.Input((8, 8, 3))
+    ranks = keras.layers.IntegerLookup(vocabulary=list(range(255, -1, -1)))(pixels)
+    outputs = keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(ranks / 255))
+    model = keras.Model(pixels, outputs)
+    write_model(tmp_path, model, SETTINGS, ("a", "b"))
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.float32)
+    serving = tf.saved_model.load(str(tmp_path / "checkpoint")).signatures["serving_default"]
+    np.testing.assert_allclose(serving(pixels=tf.constant(images))["probabilities"], model(images), atol=1e-6)

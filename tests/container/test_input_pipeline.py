@@ -1,6 +1,11 @@
 """The order, the caches and the broken files of the input pipeline."""
 
+import contextlib
 import os
+import resource
+import signal
+import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -155,6 +160,35 @@ def test_what_tensorflow_calls_its_operations_is_left_out(images: LabeledImages)
         batches.check_broken()
 
 
+def test_files_that_take_a_request_each_are_opened_side_by_side(tmp_path: Path) -> None:
+    # To open a named pipe for reading takes until somebody opens it for writing.
+    paths = [tmp_path / f"{number:02}.png" for number in range(16)]
+    for path in paths:
+        os.mkfifo(path)
+    names = tuple(path.name for path in paths)
+    images = LabeledImages(("a",), np.zeros(16, np.int32), names, tuple(map(os.fsencode, paths)), is_streamed=True)
+    settings = SETTINGS.model_copy(update={"training": Training(batch_size=16)})
+    found: list[int] = []
+    reading = threading.Thread(target=lambda: found.extend(labels(Batches(images, settings, "training").iterate())))
+    reading.start()
+    # The last first: without that all are opened at once, it would wait for the others.
+    for path in reversed(paths):
+        os.close(opened_for_writing(path))
+    reading.join(timeout=30)
+    assert found == [NO_IMAGE] * 16
+
+
+def opened_for_writing(pipe: Path) -> int:
+    """Return a pipe that somebody reads."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        # ENXIO: nobody reads it yet.
+        with contextlib.suppress(OSError):
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        time.sleep(0.01)
+    raise AssertionError(f"nobody opened {pipe.name}")
+
+
 def test_exhausted_memory_names_the_setting_to_lower(images: LabeledImages) -> None:
     @Batches(images, SETTINGS, "training").explained_errors()
     def fail() -> None:
@@ -168,9 +202,6 @@ def test_a_full_disk_ends_the_keeping_and_not_the_training(
     images: LabeledImages, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # The limit of the process on the size of files stands in for the disk's end.
-    import resource
-    import signal
-
     batches = Batches(images, SETTINGS, "training", space=CacheSpace(100, tmp_path))
     before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5 * 64, before[1]))

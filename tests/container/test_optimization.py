@@ -72,6 +72,7 @@ class Trained:
             CheckpointFolder(folder, chosen.checkpoints),
             stop or Stop(),
             Distribution(),
+            Predictor(self.model, 2, Distribution()),
         )
         self.history = self.result.history
 

@@ -11,6 +11,7 @@ from container.modeling.distribution import Distribution
 from container.modeling.input_pipeline.batches import Batches
 from container.modeling.input_pipeline.epochs import Epochs
 from container.modeling.optimization.checkpoints import NEW_JOB, Checkpoint, CheckpointFolder, ForeignCheckpointError
+from container.modeling.optimization.predictor import Predictor
 from container.modeling.optimization.steps import BatchAugmentor
 from container.modeling.optimization.training_run import Phase, TrainingRun
 from container.modeling.settings import ContainerSettings
@@ -41,6 +42,7 @@ def fit(
     checkpoints: CheckpointFolder,
     stop: Stop,
     distribution: Distribution,
+    predictor: Predictor,
 ) -> Fitted:
     """Train a model; at the end it has the weights of the epoch with the best `training.monitor`, the first of equals.
 
@@ -54,12 +56,15 @@ def fit(
         checkpoints: where training goes on from, if it was interrupted, and writes what it could go on from.
         stop: ends training after the running steps, with a checkpoint.
         distribution: the devices that train.
+        predictor: of the model.
 
     Raises:
         DivergedError: the loss became infinite or no number.
         ForeignCheckpointError: the newest checkpoint is of another training.
     """
-    run = TrainingRun(model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution)
+    run = TrainingRun(
+        model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution, predictor
+    )
     phases = _phases(settings, distribution.replicas.count)
     checkpoint = _newest(checkpoints, distribution)
     if checkpoint is not None:

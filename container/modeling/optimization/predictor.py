@@ -45,7 +45,10 @@ class Predictor:
     def __init__(self, model: keras.Model, class_count: int, distribution: Distribution) -> None:
         self._class_count, self._distribution = class_count, distribution
         self._forward = lambda pixels: model(tf.cast(pixels, tf.float32), training=False)
-        self._outputs = tf.function(self._outputs_of)
+        pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+        # One trace for batches of all sizes.
+        signature = [[pixels] * distribution.replicas.local]
+        self._outputs = tf.function(self._outputs_of, input_signature=signature, autograph=False)
 
     def __call__(
         self, batches: Batches, is_in_vain: Callable[[], bool] = lambda: False, with_names: bool = False

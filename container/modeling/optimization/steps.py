@@ -60,14 +60,14 @@ class TrainingSteps:
         counted = [variable for variable in model.non_trainable_variables if "float" in str(variable.dtype)]
         self._settle = distribution.averager(counted)
         self._generators = _seed_states(model) + _seed_states(augmentor)
-        compiled = partial(tf.function, jit_compile=True)
+        compiled = partial(tf.function, jit_compile=True, autograph=False)
         # XLA cannot compile what devices tell each other.
         several = distribution.replicas.count > 1
         # Images of a whole step on all devices; None: there is one device.
         self._step_images = float(batch_size * distribution.replicas.count) if several else None
         self._gradients = compiled(self._local_gradients) if xla and several else self._local_gradients
         self._update = compiled(self._change_weights) if xla and not several else self._change_weights
-        self._run = tf.function(self._several)
+        self._run = tf.function(self._several, autograph=False)
 
     def run(self, batches: Any, first: int, count: int, seed: int, epoch: int) -> None:
         """Train `count` steps; `first` is the first one's number in its epoch.
@@ -112,10 +112,13 @@ class TrainingSteps:
         return self._distribution.replicas.local
 
     def _several(self, batches: Any, first: Any, count: Any, seeds: Any) -> None:
-        for number in tf.range(count):
+        def one_step(number: Any) -> tuple[Any]:
             parts = zip(*(next(batches) for _ in range(self._local)), strict=True)
             steps = [first + number] * self._local
             self._distribution.run(self._step, *map(list, parts), steps, tf.unstack(seeds))
+            return (number + 1,)
+
+        tf.while_loop(lambda number: number < count, one_step, (0,), parallel_iterations=1)
 
     def _step(self, pixels: Any, labels: Any, weights: Any, step: Any, seeds: Any) -> None:
         self._set_generators(seeds, step)

@@ -75,13 +75,14 @@ class TrainingRun:
         checkpoints: CheckpointFolder,
         stop: Stop,
         distribution: Distribution,
+        predictor: Predictor,
     ) -> None:
         self._distribution = distribution
         self._model, self._settings, self._stop = model, settings, stop
         self._training, self._epochs, self._validation = training, epochs, validation
         self._augmentor, self._checkpoints = augmentor, checkpoints
         self._classes = training.images.classes
-        self._predictor = Predictor(model, len(self._classes), distribution)
+        self._predictor = predictor
         self._loss = build_loss(settings.loss, settings.model.output)
         self._best_weights: list[NDArray[np.float32]] = []
         self._interrupted: Checkpoint | None = None
@@ -189,7 +190,8 @@ class TrainingRun:
     def _take_steps(self, step: int, began: float) -> int:
         """Take the epoch's steps from one on, until its end or a stop; return the number of the next one."""
         epoch, told = len(self.history.epochs), time.monotonic()
-        batches = self._batches(epoch, step)
+        # A run may have been interrupted after the last step, before the validation was over.
+        batches = self._batches(epoch, step) if step < self._epochs.steps else None
         at_once = _steps_per_execution(self._settings)
         self._look()
         while step < self._epochs.steps and not self.stopping:
