@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from container.errors import ProjectError
 from container.modeling.input_pipeline.epochs import Replicas
-from container.modeling.job import Job
+from container.modeling.job import Job, JobError
 from container.modeling.rendezvous import meet
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,8 @@ class Distribution:
 
     def from_chief(self, content: bytes) -> bytes:
         """Return the chief's content, which the other hosts do not have."""
+        if self.replicas.hosts == 1:
+            return content
         return self.gather_bytes(content if self.is_chief else b"")[0]
 
     def gather_texts(self, text: str) -> list[str]:
@@ -183,7 +185,9 @@ def distribute(job: Job) -> Distribution:
     To be called before TensorFlow has done anything. Waits for the other hosts.
 
     Raises:
-        HostLostError: another host did not come.
+        HostMissingError: another host did not come.
+        HostLostError: another host is gone.
+        JobError: the hosts cannot meet.
     """
     if len(job.hosts) > 1:
         return _several_hosts(job)
@@ -214,14 +218,21 @@ def _several_hosts(job: Job) -> Distribution:
     workers = [f"{host}:{port + position}" for position, host in enumerate(job.hosts)]
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": number}})
     options = tf.distribute.experimental.CommunicationOptions(implementation=_implementation())
-    meet(job.hosts, number, port, job.name, START_SECONDS)
+    try:
+        meet(job.hosts, number, port, job.name, START_SECONDS)
+    except OSError as error:
+        raise JobError(f"the hosts cannot meet at port {port}: {error}") from error
     handler = signal.getsignal(signal.SIGTERM)
     # It waits without an end if a host is lost just now, and no Python runs meanwhile.
     faulthandler.dump_traceback_later(CONNECT_SECONDS, exit=True)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    faulthandler.cancel_dump_traceback_later()
-    # TensorFlow put a handler of its own in the place of Python's.
-    signal.signal(signal.SIGTERM, handler)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except tf.errors.OpError as error:
+        raise HostLostError(f"the hosts cannot be connected: {' '.join(str(error).split())[:MAX_REASON]}") from error
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        # TensorFlow put a handler of its own in the place of Python's.
+        signal.signal(signal.SIGTERM, handler)
     local = strategy.num_replicas_in_sync // len(job.hosts)
     return Distribution(strategy, Replicas(strategy.num_replicas_in_sync, number * local, local))
 

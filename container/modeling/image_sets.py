@@ -96,5 +96,6 @@ def _check_alike(job: Job, name: str, images: LabeledImages, distribution: Distr
         if fingerprint != chiefs:
             raise DataError(
                 f"{host} has other images of the channel {name!r} than {job.hosts[0]}: they were changed while the job "
-                "started, or S3DistributionType must be ShardedByS3Key; launch the job again"
+                "started (launch it again), or S3DistributionType must be ShardedByS3Key, or parts.loader gives others "
+                "on each host"
             )

@@ -107,6 +107,9 @@ class Job:
         channels = _read_table(opt_ml.channels_file)
         resources = _read_table(opt_ml.resources_file)
         hosts = tuple(resources.get("hosts", ["algo-1"]))
+        current_host = resources.get("current_host", hosts[0])
+        if current_host not in hosts:
+            raise JobError(f"{opt_ml.resources_file}: current_host {current_host!r} is none of the hosts {list(hosts)}")
         return cls(
             opt_ml=opt_ml,
             name=os.environ.get("TRAINING_JOB_NAME", ""),
@@ -117,7 +120,7 @@ class Job:
             sharded_channels=_channels_with(channels, "S3DistributionType", "ShardedByS3Key") if len(hosts) > 1 else (),
             streamed_channels=_channels_with(channels, "TrainingInputMode", "FastFile"),
             hosts=hosts,
-            current_host=resources.get("current_host", hosts[0]),
+            current_host=current_host,
             instance_type=str(resources.get("current_instance_type", "")),
         )
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from container.dataset.weights import image_weights
+from container.errors import SettingsError
 from container.modeling.artifacts import write_judgement, write_model
 from container.modeling.augmentation import build_augmentor
 from container.modeling.channels import EVALUATION, TRAINING, VALIDATION, Folders
@@ -80,6 +81,11 @@ def _train_and_evaluate(
         augmentor = _augmentor(settings, len(images.classes), parts)
     synchronizes = settings.distribution.synchronized_batch_normalization and distribution.replicas.count > 1
     synchronize_batch_normalization(model, synchronizes)
+    if images.training.is_share and settings.loss.weight_column:
+        raise SettingsError(
+            "loss.weight_column reads one labels.csv, which ShardedByS3Key gives to one host alone: set "
+            "training_job.data_distribution=FullyReplicated"
+        )
     sum_hosts = distribution.sum_hosts if images.training.is_share else np.asarray
     weights = image_weights(images.training, _channel_folder(job, TRAINING), settings.loss, sum_hosts)
     space = CacheSpace.of_machine(settings.input)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -13,10 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from container.errors import DataError
 from container.modeling.input_pipeline.batches import NO_IMAGE, Batches, OutOfMemoryError, rows_of
+from container.modeling.input_pipeline.epochs import Epochs, Replicas
 from container.modeling.input_pipeline.labeled_images import LabeledImages
 from container.modeling.input_pipeline.pixel_cache import CacheSpace
 from container.modeling.settings import ContainerSettings, Input, Training
@@ -149,6 +153,47 @@ def test_too_many_broken_images_are_an_error(images: LabeledImages, share: float
     assert "image 2" in text
     assert "No such file" in text
     assert text.endswith("more than input.max_broken_share=0.19 allows: replace or remove them")
+
+
+def test_without_any_readable_image_nothing_goes_on(images: LabeledImages, space: CacheSpace) -> None:
+    spoil(images, *range(10))
+    batches = Batches(images, SETTINGS, "training", space=space)
+    for _ in range(2):
+        assert labels(batches.iterate()) == [NO_IMAGE] * 10
+    with pytest.raises(DataError, match=r"10 of 10 .* and others; none is left: replace or remove them"):
+        batches.check_broken()
+
+
+def test_the_room_on_the_disk_is_promised_once(tmp_path: Path) -> None:
+    space = CacheSpace(0, tmp_path)
+    images = int(0.7 * shutil.disk_usage(tmp_path).free / (64 * 64))
+    assert space.cache((images, 64, 64, 1), "training") is not None
+    assert space.cache((images, 64, 64, 1), "validation") is None
+
+
+@given(
+    images=st.integers(1, 60),
+    batch=st.integers(1, 9),
+    devices=st.sampled_from([(1, 1), (2, 1), (2, 2), (4, 2), (3, 3)]),
+    data=st.data(),
+)
+def test_all_hosts_together_show_what_one_device_would(
+    images: int, batch: int, devices: tuple[int, int], data: st.DataObject
+) -> None:
+    (count, local), set_of = devices, LabeledImages(("a",), np.zeros(images, np.int32), ("",) * images)
+    settings = ContainerSettings(training=Training(batch_size=batch))
+    whole = ContainerSettings(training=Training(batch_size=batch * count))
+    one = Epochs(set_of, whole, Replicas())
+    hosts = [Epochs(set_of, settings, Replicas(count, first, local)) for first in range(0, count, local)]
+    first_step = data.draw(st.integers(0, one.steps - 1))
+    expected = one.rows(3, first_step)
+    tables = [host.rows(3, first_step).reshape(len(expected), local, batch) for host in hosts]
+    shown = np.concatenate(tables, axis=1)
+    for step, row in zip(shown, expected, strict=True):
+        assert step[step != NO_IMAGE].tolist() == row[row != NO_IMAGE].tolist()
+        parts = (step != NO_IMAGE).sum(axis=1)
+        assert parts.max() - parts.min() <= 1
+    assert {host.images for host in hosts} == {one.images}
 
 
 def test_what_tensorflow_calls_its_operations_is_left_out(images: LabeledImages) -> None:

@@ -101,14 +101,16 @@ class Batches:
         copy of another one with the label `NO_IMAGE` and the weight 0, and so in that of a row's only image.
         """
         table = rows_of(np.arange(len(self.images)), self.batch_size) if rows is None else rows
-        return self._iterator(lambda number: table if number == 0 else table[:0])
+        asked = table[table != NO_IMAGE]
+        reads = not (self._is_kept | self._is_broken)[asked].all()
+        return self._iterator(lambda number: table if number == 0 else table[:0], reads)
 
     def iterate_endlessly(self, tables: Callable[[int], NDArray[np.int64]]) -> Any:
         """Return an iterator over the rows of tables(0), tables(1) and so on, to be left before the next is begun.
 
         So the next table is read while nothing is asked for. The tables are as in `iterate`, and none is empty.
         """
-        return self._iterator(tables)
+        return self._iterator(tables, not self.is_settled)
 
     @property
     def is_settled(self) -> bool:
@@ -116,27 +118,32 @@ class Batches:
         return bool((self._is_kept | self._is_broken).all())
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
-    def _iterator(self, tables: Callable[[int], NDArray[np.int64]]) -> Any:
+    def _iterator(self, tables: Callable[[int], NDArray[np.int64]], reads: bool) -> Any:
         self._tables = tables
-        if self.is_settled:
+        if self._is_kept.any() and not reads:
             self._taking = self._taking or self._taken_batches()
             return iter(self._taking)
         self._reading = self._reading or self._read_batches()
         return iter(self._reading)
 
-    def check_broken(self) -> None:
+    def check_broken(self, gather: Callable[[NDArray[np.int64]], NDArray[np.int64]] = np.asarray) -> None:
         """Tell of the images that turned out to be broken since the last time.
 
+        Args:
+            gather: gives the positions that any of several hosts found; all of them must call this then.
+
         Raises:
-            DataError: they are more than the settings allow; some are named.
+            DataError: they are more than the settings allow, or all; some are named.
         """
-        broken = self.broken
+        broken = self.broken if self.images.is_share else np.unique(gather(self.broken))
         if len(broken) == self._told_broken:
             return
         self._told_broken = len(broken)
         named = [f"{self.images.names[position]!r} ({self._why_broken(position)})" for position in broken[:MAX_NAMED]]
         names = ", ".join(named) + (" and others" if len(broken) > MAX_NAMED else "")
         found = f"{len(broken)} of {len(self.images)} {self._name} images cannot be read: {names}"
+        if len(broken) == len(self.images):
+            raise DataError(f"{found}; none is left: replace or remove them")
         if len(broken) > self._max_broken * len(self.images):
             raise DataError(
                 f"{found}; this is more than input.max_broken_share={self._max_broken:g} allows: replace or remove them"
@@ -243,8 +250,8 @@ class Batches:
     def _with_sources(self, row: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return a row's positions, and those of the images that stand there."""
         is_whole = ~self._is_broken[row]
-        # Whatever stands in a batch without an image counts nothing.
-        stand_in = row[is_whole.argmax()] if is_whole.any() else 0
+        # What stands in a batch without an image counts nothing, but there must be such an image.
+        stand_in = row[is_whole.argmax()] if is_whole.any() else self._is_kept.argmax()
         if not len(row):
             return np.array([NO_IMAGE]), np.array([stand_in])
         return np.where(is_whole, row, NO_IMAGE), np.where(is_whole, row, stand_in)
@@ -289,7 +296,7 @@ class Batches:
             next(iter(files.map(self._decoded)))
         except tf.errors.OpError as error:
             return textwrap.shorten(re.sub(WRAPPING, " ", error.message), MAX_REASON, placeholder=" ...")
-        return "it could be the second time"
+        return "it could be read when it was tried again"
 
 
 def rows_of(positions: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Keeps decoded images, so that each is decoded once: in memory where they fit, else on the instance's disk."""
 
+import errno
 import logging
 import os
 import shutil
@@ -87,7 +88,10 @@ class DiskCache:
         for position, image in zip(positions.tolist(), pixels, strict=True):
             view, read = image.reshape(-1).data, 0
             while read < self._bytes:
-                read += os.preadv(self._file.fileno(), [view[read:]], position * self._bytes + read)
+                part = os.preadv(self._file.fileno(), [view[read:]], position * self._bytes + read)
+                if not part:
+                    raise OSError(errno.EIO, f"the image {position} is not among those that were kept")
+                read += part
         return pixels
 
     def taken(self, positions: Any) -> Any:
@@ -107,6 +111,7 @@ class CacheSpace:
         """
         self._memory_bytes = memory_bytes
         self._folder = folder
+        self._disk_bytes = int((1 - FREE_DISK_SHARE) * shutil.disk_usage(folder).free) if folder else 0
 
     @classmethod
     def of_machine(cls, settings: Input) -> "CacheSpace":
@@ -123,7 +128,8 @@ class CacheSpace:
             return MemoryCache(_aligned(shape))
         place = "nowhere: they are decoded anew in each epoch"
         cache = None
-        if self._folder is not None and size <= (1 - FREE_DISK_SHARE) * shutil.disk_usage(self._folder).free:
+        if self._folder is not None and size <= self._disk_bytes:
+            self._disk_bytes -= size
             place = f"on the disk, in {self._folder}"
             cache = DiskCache(self._folder, (image_shape[0], image_shape[1], image_shape[2]))
         logger.info("the %d %s images (%.1f GB decoded) are kept %s", count, name, size / 1e9, place)

@@ -46,8 +46,9 @@ class State(BaseModel):
     seconds: float
     """What they took."""
     epoch_images: int
-    """Images in an epoch: with another number, or another batch size or seed, the steps would be others."""
-    batch_size: int
+    """Images in an epoch: with another number, or other images in a step or another seed, the steps would be others."""
+    step_images: int
+    """Images in a step, on all devices."""
     seed: int
     fixed_settings: dict[str, str]
     """Settings that cannot change while training goes on, by name."""

@@ -44,6 +44,7 @@ class Predictor:
 
     def __init__(self, model: keras.Model, class_count: int, distribution: Distribution) -> None:
         self._class_count, self._distribution = class_count, distribution
+        self._width = model.output_shape[-1]
         self._forward = lambda pixels: model(tf.cast(pixels, tf.float32), training=False)
         pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
         # One trace for batches of all sizes.
@@ -76,7 +77,7 @@ class Predictor:
                 parts = [next(found) for _ in range(local)]
                 outputs += self._outputs([pixels for pixels, _, _ in parts])
                 labels += [batch_labels for _, batch_labels, _ in parts]
-        batches.check_broken()
+        batches.check_broken(self._distribution.gather)
         return self._of_all_hosts(batches, positions, outputs, labels, with_names)
 
     def _share(self, batches: Batches) -> NDArray[np.int64]:
@@ -88,9 +89,8 @@ class Predictor:
     def _of_all_hosts(
         self, batches: Batches, positions: NDArray[np.int64], outputs: list[Any], labels: list[Any], with_names: bool
     ) -> Outputs:
-        width = outputs[0].shape[1] if outputs else 0
         found = np.concatenate([np.empty(0, np.int32), *labels])
-        predicted = np.concatenate([np.empty((0, width), np.float32), *outputs])[found != NO_IMAGE]
+        predicted = np.concatenate([np.empty((0, self._width), np.float32), *outputs])[found != NO_IMAGE]
         # In place of each image that is broken stands another one without a label, and at the end may be fillers.
         positions, found = positions[found[: len(positions)] != NO_IMAGE], found[found != NO_IMAGE]
         names: list[str] = []

@@ -140,9 +140,11 @@ class TrainingSteps:
         # In one message, and in one type, since it is packed.
         *totals, sums = self._distribution.sum([*(gradient for gradient, _ in known), sums])
         if self._step_images is not None:
-            totals = [total * (self._step_images / sums[0]) for total in totals]
+            # Fillers are none of the images.
+            images = tf.maximum(sums[-1], 1)
+            totals = [total * (self._step_images / images) for total in totals]
         self.optimizer.apply_gradients(zip(totals, (variable for _, variable in known), strict=True))
-        self._sums.assign_add(tf.cast(sums[1:], tf.float64))
+        self._sums.assign_add(tf.cast(sums, tf.float64))
 
     def _local_gradients(self, pixels: Any, targets: Any, weights: Any, is_image: Any) -> tuple[list[Any], Any]:
         """Return gradients of the batch's mean loss, and sums over its images: loss, correct predictions, images."""
@@ -161,7 +163,7 @@ class TrainingSteps:
         predicted = tf.argmax(class_probabilities(outputs), axis=-1)
         is_correct = is_image & (predicted == tf.argmax(targets, axis=-1))
         counts = [tf.reduce_sum(tf.cast(flags, tf.float32)) for flags in (is_correct, is_image)]
-        return gradients, tf.stack([images, tf.cast(loss, tf.float32) * images, *counts])
+        return gradients, tf.stack([tf.cast(loss, tf.float32) * images, *counts])
 
 
 def _seed_states(layer: Any) -> list[Any]:

@@ -87,6 +87,7 @@ class TrainingRun:
         self._best_weights: list[NDArray[np.float32]] = []
         self._interrupted: Checkpoint | None = None
         self._saved = time.monotonic()
+        self._step_images = training.batch_size * distribution.replicas.count
         self._stream: Any = None
         self._stream_is_settled = False
         self.history = History()
@@ -173,6 +174,8 @@ class TrainingRun:
         row = None if self._may_leave() else self._judged_epoch(began)
         if row is None:
             return
+        # What hosts decide by must be the same to the last bit.
+        row = Epoch.model_validate_json(self._distribution.from_chief(row.model_dump_json().encode()))
         self.history = self.history.with_epoch(row, self._settings.training)
         if self.history.best is row:
             self._best_weights = self._model.get_weights()
@@ -198,13 +201,15 @@ class TrainingRun:
             count = min(at_once, self._epochs.steps - step)
             self._steps.run(batches, step, count, self._settings.training.seed, epoch)
             step += count
-            self._training.check_broken()
+            if self._distribution.replicas.hosts == 1:
+                self._training.check_broken()
             if step < self._epochs.steps and time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 logger.info("running_epoch=%d step=%d steps=%d", epoch + 1, step, self._epochs.steps)
             if self._look() and step < self._epochs.steps:
                 self._steps.settle()
                 self._save(step, time.perf_counter() - began)
+        self._training.check_broken(self._distribution.gather)
         self._steps.settle()
         return step
 
@@ -269,7 +274,7 @@ class TrainingRun:
             step=step,
             seconds=seconds,
             epoch_images=self._epochs.images,
-            batch_size=self._training.batch_size,
+            step_images=self._step_images,
             seed=self._settings.training.seed,
             fixed_settings=fixed_settings(self._settings),
             classes=self._classes,
@@ -302,10 +307,12 @@ class TrainingRun:
                 f"the checkpoint is of another model than the settings ask for ({' '.join(str(error).split())}): "
                 f"set it back, or {NEW_JOB}"
             ) from error
-        now = (self._epochs.images, self._training.batch_size, self._settings.training.seed)
-        if (state.epoch_images, state.batch_size, state.seed) == now:
+        now = (self._epochs.images, self._step_images, self._settings.training.seed)
+        if (state.epoch_images, state.step_images, state.seed) == now:
             return state.step, state.seconds
-        logger.warning("the images, the batch size or the seed are not the checkpoint's: the epoch begins anew")
+        logger.warning(
+            "the images, the batch size, the devices or the seed are not the checkpoint's: the epoch begins anew"
+        )
         self._steps.reset()
         # The schedule counts steps, of which an epoch may have more or fewer now.
         done = len(self.history.of_phase(self._phase.number))
