@@ -22,7 +22,7 @@ LUMINANCE = (0.299, 0.587, 0.114)
 RATIOS = (1, 2, 4, 8)
 # Shares of the wanted pixels, and of those of each side, that must then be left. A picture that is somewhat too small
 # is nearer to the accurate one than a large one whose finest details a plain resize turns into noise.
-PIXELS_LEFT, SIDE_LEFT = 0.75, 0.7
+PIXELS_LEFT, SIDE_LEFT = 0.75, 0.65
 # When photos shrink by more than this, a plain resize skips too many pixels.
 MAX_PLAIN_SHRINKING = 2.5
 

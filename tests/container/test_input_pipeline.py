@@ -33,7 +33,7 @@ SETTINGS = ContainerSettings(
 IN_MEMORY = CacheSpace(10_000, None)
 
 
-@pytest.fixture(params=["files", "memory", "disk"])
+@pytest.fixture(params=["files", "memory", pytest.param("disk", marks=pytest.mark.slow)])
 def space(request: pytest.FixtureRequest, tmp_path: Path) -> CacheSpace:
     """Where decoded images may be kept."""
     spaces = {"files": CacheSpace(100, None), "memory": CacheSpace(10_000, None), "disk": CacheSpace(100, tmp_path)}
