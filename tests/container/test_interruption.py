@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,26 +63,40 @@ def assert_same_training(opt_ml: OptMl, uninterrupted: OptMl) -> None:
     assert metrics.confusion_matrix == expected.confusion_matrix
 
 
-def newest_step(opt_ml: OptMl) -> int:
-    """How many steps of the running epoch the newest checkpoint has behind it."""
-    names = sorted(path.stem for path in opt_ml.checkpoints_dir.glob("checkpoint-*.npz"))
-    return int(names[-1].rpartition("-")[2]) if names else 0
+def newest_checkpoint(opt_ml: OptMl) -> str:
+    """Return the name of the newest checkpoint, or nothing where there is none."""
+    return max((path.stem for path in opt_ml.checkpoints_dir.glob("checkpoint-*.npz")), default="")
+
+
+def is_amid_an_epoch(checkpoint: str) -> bool:
+    return bool(checkpoint) and int(checkpoint.rpartition("-")[2]) > 0
+
+
+def wait_until_amid_an_epoch(process: subprocess.Popen[str], opt_ml: OptMl) -> None:
+    """Wait until a running job has written a checkpoint between two steps of an epoch."""
+    first = newest_checkpoint(opt_ml)
+    while (newest := newest_checkpoint(opt_ml)) == first or not is_amid_an_epoch(newest):
+        assert process.poll() is None, "training ended before it was killed often enough"
+        time.sleep(0.002)
 
 
 @pytest.mark.slow
 def test_killed_ten_times_training_ends_as_if_it_never_was(opt_ml: OptMl, tmp_path: Path) -> None:
     uninterrupted = lay_out_long(tmp_path / "uninterrupted")
     assert run(uninterrupted)[0] == 0
-    moments, amid_an_epoch, kills = random.Random(0), 0, 0
-    while kills < 10:
+    moments, amid_an_epoch = random.Random(0), 0
+    for number in range(10):
         with start(opt_ml) as process:
             assert process.stdout
             begun = next((line for line in process.stdout if line.startswith(("resumed_", "epoch="))), None)
             assert begun, "training ended before it was killed often enough"
-            time.sleep(moments.uniform(0, 0.3))
+            # Every other time wherever it is, which may be the start, the validation or the writing of a file.
+            if number % 2:
+                time.sleep(moments.uniform(0, 0.3))
+            else:
+                wait_until_amid_an_epoch(process, opt_ml)
             process.kill()
-        kills += 1
-        amid_an_epoch += newest_step(opt_ml) > 0
+        amid_an_epoch += is_amid_an_epoch(newest_checkpoint(opt_ml))
     code, log = run(opt_ml)
     assert code == 0, log
     assert amid_an_epoch >= 5
