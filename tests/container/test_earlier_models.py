@@ -146,6 +146,7 @@ class TestInitialWeights:
         with pytest.raises(SettingsError, match="layers with weights"):
             started(baseline(head=(), initial_weights="pretrained"), FLOWERS, channel)
 
+    @pytest.mark.slow
     def test_fine_tuning_needs_no_weights_of_the_backbone_then(self, tmp_path: Path) -> None:
         image = Image(height=32, width=32)
         settings = on_earlier_model(image, backbone="MobileNet", weights="none")

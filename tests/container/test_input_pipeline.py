@@ -75,6 +75,7 @@ def test_batches_have_the_images_at_the_positions_asked_for(images: LabeledImage
     assert labels(batches.iterate()) == list(range(10))
 
 
+@pytest.mark.slow
 def test_rows_may_be_of_any_length(images: LabeledImages, space: CacheSpace) -> None:
     batches = Batches(images, SETTINGS, "training", space=space)
     rows = np.array([[5, NO_IMAGE, NO_IMAGE, NO_IMAGE], [NO_IMAGE] * 4, [1, 2, 3, 4]])
@@ -95,6 +96,7 @@ def test_what_fits_is_read_once(images: LabeledImages, space: CacheSpace, reques
     assert labels(batches.iterate()) == (list(range(10)) if is_kept else [NO_IMAGE] * 10)
 
 
+@pytest.mark.slow
 def test_one_space_holds_what_fits_of_several_sets(images: LabeledImages) -> None:
     space = CacheSpace(15 * 64, None)
     first, second = (Batches(images, SETTINGS, name, space=space) for name in ("training", "validation"))
@@ -155,6 +157,7 @@ def test_too_many_broken_images_are_an_error(images: LabeledImages, share: float
     assert text.endswith("more than input.max_broken_share=0.19 allows: replace or remove them")
 
 
+@pytest.mark.slow
 def test_without_any_readable_image_nothing_goes_on(images: LabeledImages, space: CacheSpace) -> None:
     spoil(images, *range(10))
     batches = Batches(images, SETTINGS, "training", space=space)

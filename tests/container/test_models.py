@@ -114,6 +114,7 @@ class TestBackbones:
         functions = [name for name in dir(keras.applications) if callable(getattr(keras.applications, name))]
         assert sorted(BACKBONES) == sorted(functions)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("backbone", "module"), [("MobileNet", "mobilenet"), ("VGG16", "vgg16")])
     def test_each_gets_its_own_preprocessing_and_is_saved_with_it(
         self, tmp_path: Path, backbone: str, module: str
@@ -209,6 +210,7 @@ class TestPhases:
             assert changed == ({weight.path for weight in backbone.trainable_weights} if release else set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", ["baseline", "fine_tune"])
 def test_probabilities_stay_exact_where_the_rest_computes_in_lower_precision(name: str, policy: str) -> None:

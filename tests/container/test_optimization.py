@@ -86,6 +86,7 @@ class Trained:
         return float(-np.log(chosen).mean()), float((probabilities.argmax(axis=1) == labels).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("monitor", "mode", "best_of"),
     [
@@ -245,12 +246,14 @@ def test_a_small_rest_of_a_batch_is_left_out_of_an_epoch_but_not_of_the_next(tmp
     assert set.union(*seen) == set(range(40))
 
 
+@pytest.mark.slow
 def test_checkpoints_by_time_alone_are_written_also_where_an_epoch_is_one_look_long(tmp_path: Path) -> None:
     chosen = settings(epochs=2).model_copy(update={"checkpoints": Checkpoints(every_epochs=0, every_minutes=1e-6)})
     Trained(chosen, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_never_makes_a_new_one_vanish(tmp_path: Path) -> None:
     chosen = settings(epochs=3, patience=0).model_copy(update={"checkpoints": Checkpoints(keep=1)})
     (tmp_path / "checkpoint-00000099-epoch-00050-step-00000000.npz").write_bytes(b"PK damaged")

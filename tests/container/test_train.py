@@ -217,7 +217,8 @@ def test_an_instance_with_gpus_of_which_none_is_seen_is_refused(tmp_path: Path) 
     assert reason.startswith("ml.g5.xlarge has GPUs, but TensorFlow sees none")
 
 
-@pytest.mark.parametrize("channel", ["training", pytest.param("evaluation", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("channel", ["training", "evaluation"])
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, channel: str) -> None:
     opt_ml = lay_out(tmp_path, TINY | {"training.epochs": "1"})
     broken = opt_ml.channel_dir(channel) / "dark" / "3.png"
@@ -269,6 +270,7 @@ def test_a_stop_keeps_the_best_model_so_far(tmp_path: Path, caplog: pytest.LogCa
     assert {path.name for path in opt_ml.model_dir.iterdir()} >= {"checkpoint", "model.keras", "metrics.json"}
 
 
+@pytest.mark.slow
 def test_a_stop_before_training_ends_at_once_with_nothing_saved(tmp_path: Path) -> None:
     opt_ml = lay_out(tmp_path)
     with start(opt_ml) as process:

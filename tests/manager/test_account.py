@@ -143,6 +143,7 @@ def test_deleting_keeps_data_unless_told_otherwise(session: Session) -> None:
     assert account(session.aws)["buckets"] == []
 
 
+@pytest.mark.slow
 def test_what_comes_while_a_bucket_is_emptied_is_deleted_too(session: Session) -> None:
     executed(session, Counting())
     s3, log_bucket = session.aws.client("s3"), "shades-project.logs"
@@ -199,6 +200,7 @@ def test_what_ends_the_access_logs_is_told_before_the_question(session: Session)
     assert "going to   end the delivery of access logs to the bucket shades-project.logs" in shown.getvalue()
 
 
+@pytest.mark.slow
 def test_a_job_that_search_does_not_tell_of_yet_is_still_running(session: Session) -> None:
     executed(session, Counting())
     job = commands.launch_training(session, None)
@@ -340,6 +342,7 @@ class TestKeys:
         listed = s3.list_objects_v2(Bucket=bucket)["Contents"]
         return {s3.head_object(Bucket=bucket, Key=item["Key"]).get("SSEKMSKeyId", "") for item in listed}
 
+    @pytest.mark.slow
     def test_all_images_are_encrypted_anew_also_where_the_first_try_was_killed(self, session: Session) -> None:
         executed(session, Counting())
         for key in self.KEYS:
@@ -380,6 +383,7 @@ def test_what_somebody_attached_to_the_role_is_taken_away(session: Session) -> N
     iam.delete_policy(PolicyArn=arn)
 
 
+@pytest.mark.slow
 def test_a_boundary_of_the_role_is_set_wherever_the_settings_name_one(session: Session) -> None:
     iam, name = session.aws.client("iam"), "shades-project-sagemaker"
     boundaries = [f"arn:aws:iam::123456789012:policy/boundary-{number}" for number in range(2)]

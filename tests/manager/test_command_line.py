@@ -150,6 +150,7 @@ class TestInit:
         assert not re.search(r"^  (created|changed|deleted|done)", shown, re.MULTILINE)
         assert "unchanged  21 images and records" in shown
 
+    @pytest.mark.slow
     def test_a_changed_image_is_sent_again(self, initialized: Project) -> None:
         path = next((initialized.root / "data" / "images-sets" / "training" / "dark").iterdir())
         before = path.read_bytes()
@@ -159,6 +160,7 @@ class TestInit:
         path.write_bytes(before)
         initialized.manage_local("--init_s3_buckets")
 
+    @pytest.mark.slow
     def test_what_was_changed_by_hand_is_put_back(self, initialized: Project) -> None:
         s3 = initialized.client("s3")
         s3.delete_bucket_policy(Bucket=OUTPUT)
@@ -186,6 +188,7 @@ class TestImage:
         assert "push the image" in initialized.manage_local("--build_and_push_docker_image").stdout
         assert "unchanged  image" in initialized.manage_local("--build_and_push_docker_image").stdout
 
+    @pytest.mark.slow
     def test_a_key_that_comes_after_the_repository_is_told_to_be_without_effect(self, initialized: Project) -> None:
         initialized.manage_local("--build_and_push_docker_image")
         key = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -207,6 +210,7 @@ class TestImage:
             config.write("\n# a remark\n")
         assert "unchanged  image" in initialized.manage_local("--build_and_push_docker_image").stdout
 
+    @pytest.mark.slow
     def test_with_other_names_in_the_config_the_image_is_pushed_for_these(self, initialized: Project) -> None:
         initialized.manage_local("--build_and_push_docker_image")
         config = initialized.root / "container/modeling/config.py"

@@ -44,6 +44,7 @@ def refusal(project: Project, *arguments: str) -> str:
     return failed.stderr
 
 
+@pytest.mark.slow
 class TestChannel:
     def test_there_is_none_without_the_setting(self, split_project: Project) -> None:
         request, _ = dry_request(split_project)
@@ -152,6 +153,7 @@ class TestBackbonesInTheImage:
         ]
         assert positions == sorted(positions)
 
+    @pytest.mark.slow
     def test_a_job_without_a_network_needs_them_there(self, split_project: Project) -> None:
         isolated = ("--preset", "fine_tune", "--set", "training_job.network_isolation=true")
         assert 'training_image.backbones=["MobileNetV2"]' in refusal(split_project, *isolated)

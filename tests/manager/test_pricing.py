@@ -155,6 +155,7 @@ class TestQuestion:
         assert "--yes" in failed.stderr
         assert self.launched(priced) == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("arguments", [["--yes"], ["--set", "aws.ask_above_usd=240"]])
     def test_scripts_say_yes_or_set_a_higher_limit(self, arguments: list[str], priced: Project) -> None:
         before = self.launched(priced)
@@ -163,6 +164,7 @@ class TestQuestion:
         assert self.launched(priced) == before + 1
         assert "console.aws.amazon.com/sagemaker/home?region=us-east-1#/jobs/shades-" in done.stdout
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("answer", "launches"), [("yes", 1), ("no", 0), ("", 0)])
     def test_a_person_is_asked(self, answer: str, launches: int, priced: Project) -> None:
         before = self.launched(priced)
