@@ -27,8 +27,8 @@ def assert_same_training(project: Project) -> None:
     assert job["ResourceConfig"]["InstanceCount"] == 2
     rows = zip(*(facts.read_history(results / facts.HISTORY_FILE) for results in (one, two)), strict=True)
     for expected, found in rows:
-        values = found.model_dump(exclude={"seconds"})
-        assert values == pytest.approx(expected.model_dump(exclude={"seconds"}), rel=1e-4, abs=1e-5)
+        values = found.model_dump(exclude=facts.DURATIONS)
+        assert values == pytest.approx(expected.model_dump(exclude=facts.DURATIONS), rel=1e-4, abs=1e-5)
     predictions = (facts.Predictions.read(results / facts.PREDICTIONS_FILE).rows for results in (one, two))
     for expected_row, found_row in zip(*predictions, strict=True):
         assert found_row.path == expected_row.path

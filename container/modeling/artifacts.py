@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from container.modeling.decoding import decode_image
-from container.modeling.evaluate import Evaluation
+from container.modeling.evaluate import as_report
 from container.modeling.networks.models import class_probabilities
 from container.modeling.settings import ContainerSettings, Image
 from container.report import facts
@@ -54,7 +55,6 @@ def write_model(folder: Path, model: keras.Model, settings: ContainerSettings, c
 def write_judgement(
     folder: Path,
     metrics: facts.Metrics,
-    evaluation: Evaluation,
     history: Sequence[facts.Epoch],
     predictions: facts.Predictions,
 ) -> None:
@@ -63,8 +63,8 @@ def write_judgement(
         facts.write_history(incomplete / facts.HISTORY_FILE, history)
         metrics.write(incomplete / facts.METRICS_FILE)
         predictions.write(incomplete / facts.PREDICTIONS_FILE)
-        _pickle(incomplete / facts.REPORT_PICKLE, evaluation.as_report())
-        _pickle(incomplete / facts.CONFUSION_PICKLE, evaluation.confusion_matrix)
+        _pickle(incomplete / facts.REPORT_PICKLE, as_report(metrics))
+        _pickle(incomplete / facts.CONFUSION_PICKLE, np.array(metrics.confusion_matrix, np.int64))
 
 
 @contextmanager

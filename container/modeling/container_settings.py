@@ -4,21 +4,15 @@ import re
 from functools import partial
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from container.errors import hint
 from container.modeling.backbone_names import check_backbone
+from container.modeling.insight_settings import Diagnostics, Evaluation, Report, Tracking
+from container.modeling.section import Section
 
 # A function of the user's own, in the folder container/parts.
 FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
-
-
-class Section(BaseModel):
-    """A group of settings: frozen, unknown names forbidden, each field's docstring its description."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
-    )
 
 
 def _one_of(*names: str) -> AfterValidator:
@@ -143,7 +137,7 @@ class Loss(Section):
     """`focal`: how much less they count."""
     balance: Literal["none", "class_weights", "oversampling"] = "none"
     """For classes of unequal size: rare ones count more by `class_weights`, or are shown more often."""
-    class_weights: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = {}
+    class_weights: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field({})
     """How much the images of a class count, by its name; 1 for those not named. Multiplies what `balance` gives."""
     weight_column: str = ""
     """Column of `labels.csv` that tells how much each training image counts; empty: all the same."""
@@ -152,7 +146,7 @@ class Loss(Section):
 class Augmentation(Section):
     """Random changes of the training images, made anew in each step on the device."""
 
-    layers: dict[str, dict[str, JsonValue]] = {}
+    layers: dict[str, dict[str, JsonValue]] = Field({})
     """Keras's preprocessing layers by name, with their arguments: `{"RandomFlip": {"mode": "horizontal"}}`."""
 
 
@@ -201,7 +195,7 @@ class Parts(Section):
     """Changes training batches at random; empty: `augmentation.layers`."""
     evaluator: PartName = ""
     """Further metrics of each evaluated image; empty: none."""
-    settings: dict[str, str] = {}
+    settings: dict[str, str] = Field({})
     """Values of the settings that these functions and a model of your own declare, by name."""
 
 
@@ -219,6 +213,10 @@ class ContainerSettings(Section):
     input: Input = Input()
     distribution: Distribution = Distribution()
     checkpoints: Checkpoints = Checkpoints()
+    evaluation: Evaluation = Evaluation()
+    report: Report = Report()
+    diagnostics: Diagnostics = Diagnostics()
+    tracking: Tracking = Tracking()
     parts: Parts = Parts()
 
     @model_validator(mode="after")

@@ -1,8 +1,10 @@
 """The training job itself, once its files are in place: the story on one page."""
 
 import logging
+import operator
+from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ from container.modeling.artifacts import write_judgement, write_model
 from container.modeling.augmentation import build_augmentor
 from container.modeling.channels import EVALUATION, TRAINING, VALIDATION, Folders
 from container.modeling.distribution import Distribution, distribute
-from container.modeling.evaluate import Evaluation, evaluate, predictions
+from container.modeling.evaluate import predictions
 from container.modeling.image_sets import read_image_sets
 from container.modeling.input_pipeline.batches import Batches
 from container.modeling.input_pipeline.epochs import Epochs
@@ -24,24 +26,18 @@ from container.modeling.networks.initial_weights import load_initial_weights
 from container.modeling.networks.layers import synchronize_batch_normalization
 from container.modeling.networks.models import build_model
 from container.modeling.optimization.checkpoints import CheckpointFolder
-from container.modeling.optimization.fit import Fitted, fit
+from container.modeling.optimization.fit import fit
 from container.modeling.optimization.predictor import Outputs, Predictor
 from container.modeling.optimization.steps import BatchAugmentor
+from container.modeling.own_parts.checked import OwnMetrics
 from container.modeling.own_parts.errors import PartError, explained_parts
 from container.modeling.own_parts.parts import OwnParts, load_parts
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import deferred_stop
+from container.modeling.summary import ImageSummary, summarize
 from container.report.facts import Metrics, Predictions
 
 logger = logging.getLogger(__name__)
-
-
-class ImageCount(NamedTuple):
-    """How many images a set has."""
-
-    images: int
-    broken: int
-    """Of them: could not be read."""
 
 
 def train_and_evaluate(settings: ContainerSettings, job: Job, folders: Folders | None) -> Metrics:
@@ -107,15 +103,16 @@ def _train_and_evaluate(
         if distribution.is_chief:
             # A stop leaves two minutes, of which many evaluation images may need more: the model comes first.
             write_model(job.opt_ml.model_dir, model, settings, images.classes)
-        with evaluation.explained_errors():
-            outputs = predictor(evaluation, with_names=True)
-        assert outputs is not None
-        judged = evaluate(outputs.labels, outputs.probabilities, images.classes)
+        # For the same reason the set that the model is judged by comes first.
+        outputs = {EVALUATION: _outputs(predictor, evaluation), VALIDATION: _outputs(predictor, validation)}
         predicted = _predictions(outputs, images.classes, parts)
-        counts = [_count(batches, distribution) for batches in (training, validation, evaluation)]
-        metrics = _metrics(job, settings, counts, model, fitted, judged, predicted.means)
+        sets = {TRAINING: training, VALIDATION: validation, EVALUATION: evaluation}
+        summary = ImageSummary.of(sets, distribution)
+        metrics = summarize(
+            job, settings, model, fitted, images.classes, outputs, summary, distribution, predicted.means
+        )
         if distribution.is_chief:
-            write_judgement(job.opt_ml.model_dir, metrics, judged, fitted.history, predicted)
+            write_judgement(job.opt_ml.model_dir, metrics, fitted.history, predicted)
     logger.info("evaluation_accuracy=%.4f evaluation_loss=%.4f", metrics.accuracy, metrics.loss)
     return metrics
 
@@ -137,54 +134,31 @@ def _augmentor(settings: ContainerSettings, class_count: int, parts: OwnParts) -
     return build_augmentor(settings.augmentation, settings.image, settings.training.seed)
 
 
-def _predictions(outputs: Outputs, classes: tuple[str, ...], parts: OwnParts) -> Predictions:
+def _outputs(predictor: Predictor, batches: Batches) -> Outputs:
+    with batches.explained_errors():
+        outputs = predictor(batches, with_names=True)
+    # Nobody was asked whether it is in vain.
+    assert outputs is not None
+    return outputs
+
+
+def _predictions(sets: Mapping[str, Outputs], classes: tuple[str, ...], parts: OwnParts) -> Predictions:
     """Return the predictions with the user's own metrics; without, where one fails: the model is worth more."""
-    known = outputs.names, outputs.labels, outputs.probabilities, classes
+
+    def predicted(metrics: OwnMetrics | None) -> Predictions:
+        of_sets = (
+            predictions(name, outputs.names, outputs.labels, outputs.probabilities, classes, metrics)
+            for name, outputs in sets.items()
+        )
+        return reduce(operator.add, of_sets)
+
     try:
-        return predictions(*known, parts.metrics)
+        return predicted(parts.metrics)
     except PartError as error:
         logger.error("%s: predictions.csv and metrics.json are without the metrics of parts.evaluator", error)
-        return predictions(*known)
-
-
-def _count(batches: Batches, distribution: Distribution) -> ImageCount:
-    """Return how many images of a set all hosts have together."""
-    images, broken = np.array(len(batches.images)), distribution.gather(batches.broken)
-    if batches.images.is_share:
-        return ImageCount(int(distribution.sum_hosts(images)), len(broken))
-    return ImageCount(int(images), len(np.unique(broken)))
+        return predicted(None)
 
 
 def _channel_folder(job: Job, name: str) -> Path:
     """Return a channel's folder, which may not exist."""
     return job.opt_ml.channel_dir(name)
-
-
-def _metrics(
-    job: Job,
-    settings: ContainerSettings,
-    counts: list[ImageCount],
-    model: keras.Model,
-    fitted: Fitted,
-    evaluation: Evaluation,
-    own_metrics: dict[str, float],
-) -> Metrics:
-    return Metrics(
-        training_job=job.name,
-        accuracy=evaluation.accuracy,
-        loss=evaluation.loss,
-        classes=evaluation.classes,
-        macro_average=evaluation.macro_average,
-        weighted_average=evaluation.weighted_average,
-        confusion_matrix=evaluation.confusion_matrix.tolist(),
-        training_images=counts[0].images,
-        validation_images=counts[1].images,
-        evaluation_images=counts[2].images,
-        broken_images=sum(count.broken for count in counts),
-        parameters=model.count_params(),
-        monitor=settings.training.monitor,
-        best_epoch=fitted.best,
-        epochs=len(fitted.history),
-        stopped=fitted.stopped,
-        own_metrics=own_metrics,
-    )

@@ -26,9 +26,10 @@ from container.modeling.container_settings import (
     Optimizer,
     Parts,
     Schedule,
-    Section,
     Training,
 )
+from container.modeling.insight_settings import Diagnostics, Evaluation, Report, Tracking
+from container.modeling.section import Section
 
 __all__ = [
     "Augmentation",
@@ -36,7 +37,9 @@ __all__ = [
     "Checkpoints",
     "ContainerSettings",
     "Data",
+    "Diagnostics",
     "Distribution",
+    "Evaluation",
     "FineTuning",
     "Image",
     "Input",
@@ -44,10 +47,12 @@ __all__ = [
     "Model",
     "Optimizer",
     "Parts",
+    "Report",
     "Schedule",
     "Section",
     "Settings",
     "Storage",
+    "Tracking",
     "Training",
     "TrainingImage",
     "TrainingJob",

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from container.modeling.artifacts import write_judgement, write_model
-from container.modeling.evaluate import evaluate, predictions
+from container.modeling.evaluate import predictions
 from container.modeling.settings import ContainerSettings, Image
 from container.report import facts
+from container.report.judging import judge
 
 SETTINGS = ContainerSettings(image=Image(height=8, width=8))
 EPOCH = facts.Epoch(
@@ -28,15 +29,11 @@ EPOCH = facts.Epoch(
 
 def write(folder: Path, classes: tuple[str, ...]) -> facts.Metrics:
     labels, probabilities = np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
-    evaluation = evaluate(labels, probabilities, classes)
+    judged = judge(labels, probabilities, classes, SETTINGS.evaluation)
     metrics = facts.Metrics(
+        **judged.model_dump(),
         training_job="",
-        accuracy=evaluation.accuracy,
-        loss=evaluation.loss,
-        classes=evaluation.classes,
-        macro_average=evaluation.macro_average,
-        weighted_average=evaluation.weighted_average,
-        confusion_matrix=evaluation.confusion_matrix.tolist(),
+        validation=judged,
         training_images=2,
         validation_images=2,
         evaluation_images=2,
@@ -45,11 +42,18 @@ def write(folder: Path, classes: tuple[str, ...]) -> facts.Metrics:
         best_epoch=EPOCH,
         epochs=1,
         stopped=False,
+        class_counts={"training": (1, 1), "validation": (1, 1), "evaluation": (1, 1)},
+        data_fingerprint="",
+        seconds=1.0,
+        instance_type="",
+        hosts=1,
+        devices=1,
+        versions={},
     )
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
     write_model(folder, model, SETTINGS, classes)
-    predicted = predictions(("a/1.png", "b/2.png"), labels, probabilities, classes)
-    write_judgement(folder, metrics, evaluation, (EPOCH,), predicted)
+    predicted = predictions("evaluation", ("a/1.png", "b/2.png"), labels, probabilities, classes)
+    write_judgement(folder, metrics, (EPOCH,), predicted)
     return metrics
 
 

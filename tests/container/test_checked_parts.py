@@ -225,7 +225,7 @@ class TestEvaluator:
 
         metrics = self.metrics({"spoiled": spoiled, "certainty": lambda y_true, y_pred: tf.reduce_max(y_pred)})
         probabilities = np.array([[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]], np.float32)
-        found = predictions(("a", "b", "c"), np.array([0, 1, 1]), probabilities, ("x", "y"), metrics)
+        found = predictions("evaluation", ("a", "b", "c"), np.array([0, 1, 1]), probabilities, ("x", "y"), metrics)
         assert found.metrics == ("spoiled", "certainty")
         assert [(row.path, row.label, row.prediction, row.metrics) for row in found.rows] == [
             ("a", "x", "x", (0.0, 0.75)),
@@ -262,7 +262,7 @@ class TestEvaluator:
     )
     def test_what_is_no_number_names_the_metric_and_the_image(self, metric: Any, said: str) -> None:
         metrics = self.metrics({"mine": metric})
-        args = (("x/1.png",), np.array([0]), np.full((1, 2), 0.5, np.float32), ("x", "y"))
+        args = ("evaluation", ("x/1.png",), np.array([0]), np.full((1, 2), 0.5, np.float32), ("x", "y"))
         text = refusal(lambda: predictions(*args, metrics))
         assert text.startswith("the metric 'mine' of the evaluator m:f, for the image 'x/1.png',")
         assert said in text

@@ -114,7 +114,7 @@ def laid_out(base: Path, changed: Mapping[str, str]) -> OptMl:
 
 def history(opt_ml: OptMl) -> list[dict[str, Any]]:
     rows = facts.read_history(opt_ml.model_dir / facts.HISTORY_FILE)
-    return [row.model_dump(exclude={"seconds", "learning_rate"}) for row in rows]
+    return [row.model_dump(exclude={*facts.DURATIONS, "learning_rate"}) for row in rows]
 
 
 def learning_rates(opt_ml: OptMl) -> list[float]:
@@ -178,7 +178,7 @@ def test_one_sigmoid_unit_is_trained_judged_and_exported(tmp_path: Path) -> None
         shutil.rmtree(opt_ml.channel_dir(channel) / "striped")
     run_job(opt_ml)
     with (opt_ml.model_dir / facts.PREDICTIONS_FILE).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if row["set"] == "evaluation"]
     columns = ["probability_bright", "probability_dark"]
     predicted = np.array([[float(row[name]) for name in columns] for row in rows])
     assert [name for name in rows[0] if name.startswith("probability_")] == columns

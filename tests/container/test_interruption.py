@@ -56,7 +56,7 @@ def assert_same_training(opt_ml: OptMl, uninterrupted: OptMl) -> None:
     (metrics, history), (expected, expected_history) = results(opt_ml), results(uninterrupted)
     assert len(history) == len(expected_history)
     for row, expected_row in zip(history, expected_history, strict=True):
-        values, expected_values = (each.model_dump(exclude={"seconds"}) for each in (row, expected_row))
+        values, expected_values = (each.model_dump(exclude=facts.DURATIONS) for each in (row, expected_row))
         assert values == pytest.approx(expected_values, rel=1e-4, abs=1e-5)
     assert metrics.best_epoch.epoch == expected.best_epoch.epoch
     assert metrics.loss == pytest.approx(expected.loss, rel=1e-4)

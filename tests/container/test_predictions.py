@@ -12,6 +12,7 @@ from container.report import facts
 from tests.container.refusals import refusal
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+HEADER = "set,path,label,prediction,loss,"
 FLOATS = st.floats(0, 1, width=32)
 
 
@@ -22,9 +23,11 @@ def any_predictions(draw: st.DrawFn) -> facts.Predictions:
     metrics = ("brier", "in_top")[: draw(st.integers(0, 2))]
     row = st.builds(
         facts.Prediction,
+        set=st.sampled_from(["validation", "evaluation"]),
         path=NAMES,
         label=st.sampled_from(classes),
         prediction=st.sampled_from(classes),
+        loss=FLOATS,
         probabilities=st.tuples(*[FLOATS] * len(classes)),
         metrics=st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * len(metrics)),
     )
@@ -39,6 +42,7 @@ class TestPredictions:
         read = facts.Predictions.read(file)
         assert (read.classes, read.metrics) == (written.classes, written.metrics)
         for row, original in zip(read.rows, written.rows, strict=True):
+            assert (row.set, row.loss) == (original.set, pytest.approx(original.loss, rel=1e-7))
             assert (row.path, row.label, row.prediction) == (original.path, original.label, original.prediction)
             assert row.metrics == original.metrics
             np.testing.assert_array_equal(np.float32(row.probabilities), np.float32(original.probabilities))
@@ -46,7 +50,7 @@ class TestPredictions:
     @pytest.mark.parametrize("name", ["=1+1", "+1-1", "-x", "@SUM(1)", "\t=1", "\r=1", "'=1"])
     def test_no_text_is_a_formula(self, tmp_path: Path, name: str) -> None:
         file = tmp_path / facts.PREDICTIONS_FILE
-        rows = (facts.Prediction(name, name, name, (1.0,)),)
+        rows = (facts.Prediction("validation", name, name, name, 0.0, (1.0,)),)
         facts.Predictions((name,), (), rows).write(file)
         for cell in file.read_text(encoding="utf-8").replace('"', "").split(","):
             assert not cell.lstrip("\r\n").startswith(tuple("=+-@\t"))
@@ -54,12 +58,14 @@ class TestPredictions:
 
     def test_a_name_that_is_a_number_stays_one(self, tmp_path: Path) -> None:
         file = tmp_path / facts.PREDICTIONS_FILE
-        facts.Predictions(("-1",), (), (facts.Prediction("-1/+2.5", "-1", "-1", (1.0,)),)).write(file)
-        assert file.read_text().splitlines()[1] == "'-1/+2.5,-1,-1,1"
+        facts.Predictions(("-1",), (), (facts.Prediction("validation", "-1/+2.5", "-1", "-1", 0.5, (1.0,)),)).write(
+            file
+        )
+        assert file.read_text().splitlines()[1] == "validation,'-1/+2.5,-1,-1,0.5,1"
 
     @pytest.mark.parametrize(
         "content",
-        ["", "a,b,c\r\n", "path,label,prediction,probability_a\r\nx,a,a\r\n", 'path,label,prediction\r\n"x', "\0"],
+        ["", "a,b,c\r\n", HEADER + "probability_a\r\nvalidation,x,a,a,0\r\n", HEADER + '\r\n"x', "\0"],
     )
     def test_what_is_no_table_of_predictions_is_refused(self, tmp_path: Path, content: str) -> None:
         file = tmp_path / facts.PREDICTIONS_FILE

@@ -91,7 +91,7 @@ def started(run_hosts: list[Hosts], opt_mls: tuple[OptMl, OptMl]) -> Hosts:
 def assert_same_model(found: OptMl, expected: OptMl) -> None:
     histories = [facts.read_history(opt_ml.model_dir / facts.HISTORY_FILE) for opt_ml in (found, expected)]
     for row, expected_row in zip(*histories, strict=True):
-        values, expected_values = (each.model_dump(exclude={"seconds"}) for each in (row, expected_row))
+        values, expected_values = (each.model_dump(exclude=facts.DURATIONS) for each in (row, expected_row))
         assert values == pytest.approx(expected_values, rel=1e-4, abs=1e-5)
     models = [keras.models.load_model(opt_ml.model_dir / facts.KERAS_FILE) for opt_ml in (found, expected)]
     for weights, expected_weights in zip(*(model.get_weights() for model in models), strict=True):
@@ -151,8 +151,10 @@ def test_hosts_that_have_different_images_train_one_model_of_all_classes(
     assert (metrics.training_images, metrics.validation_images, metrics.evaluation_images) == (30, 12, 12)
     # The rate is that of both hosts together.
     assert facts.read_history(model_dir / facts.HISTORY_FILE)[0].learning_rate == pytest.approx(0.001)
-    rows = facts.Predictions.read(model_dir / facts.PREDICTIONS_FILE).rows
-    assert len({row.path for row in rows}) == len(rows) == 12
+    predicted = facts.Predictions.read(model_dir / facts.PREDICTIONS_FILE)
+    for name in ("validation", "evaluation"):
+        paths = predicted.of_set(name).paths
+        assert len(set(paths)) == len(paths) == 12
 
 
 def test_hosts_that_should_have_the_same_images_but_have_not_are_told_so(

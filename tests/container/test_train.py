@@ -109,8 +109,8 @@ def test_all_formats_of_the_model_give_the_evaluated_predictions(finished: tuple
     import tensorflow as tf
 
     from container.modeling.decoding import decode_image
-    from container.modeling.evaluate import evaluate
-    from container.modeling.settings import Image
+    from container.modeling.settings import Evaluation, Image
+    from container.report.judging import judge
 
     opt_ml, _ = finished
     files = sorted((opt_ml.channel_dir("evaluation")).glob("*/*.png"))
@@ -130,7 +130,7 @@ def test_all_formats_of_the_model_give_the_evaluated_predictions(finished: tuple
         np.testing.assert_allclose(probabilities, answers["model.keras"], atol=1e-5, err_msg=name)
     metrics = facts.Metrics.read(opt_ml.model_dir / facts.METRICS_FILE)
     labels = np.array([CLASSES.index(file.parent.name) for file in files])
-    judged = evaluate(labels, answers["images"], CLASSES)
+    judged = judge(labels, answers["images"], CLASSES, Evaluation())
     assert (judged.accuracy, judged.loss) == (metrics.accuracy, pytest.approx(metrics.loss, abs=1e-5))
 
 
@@ -242,9 +242,10 @@ def test_few_broken_images_are_left_out(tmp_path: Path, caplog: pytest.LogCaptur
     ]
     metrics = facts.Metrics.read(opt_ml.model_dir / facts.METRICS_FILE)
     assert (metrics.evaluation_images, metrics.broken_images) == (12, 3)
-    rows = facts.Predictions.read(opt_ml.model_dir / facts.PREDICTIONS_FILE).rows
-    assert len(rows) == sum(map(sum, metrics.confusion_matrix)) == 11
-    assert "dark/3.png" not in {row.path for row in rows}
+    predicted = facts.Predictions.read(opt_ml.model_dir / facts.PREDICTIONS_FILE)
+    assert len(predicted.of_set("validation").labels) == len(predicted.of_set("evaluation").labels) == 11
+    assert sum(map(sum, metrics.confusion_matrix)) == 11
+    assert "dark/3.png" not in {row.path for row in predicted.rows}
 
 
 class StopAfterTwoEpochs(logging.Handler):

@@ -37,7 +37,7 @@ def trained(project: Project, job: str) -> tuple[facts.Metrics, tuple[dict[str, 
     folder = project.root / "results" / job
     history = facts.read_history(folder / facts.HISTORY_FILE)
     return facts.Metrics.read(folder / facts.METRICS_FILE), tuple(
-        row.model_dump(exclude={"seconds"}) for row in history
+        row.model_dump(exclude=facts.DURATIONS) for row in history
     )
 
 

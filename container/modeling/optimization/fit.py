@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -11,6 +12,7 @@ from container.modeling.distribution import Distribution
 from container.modeling.input_pipeline.batches import Batches
 from container.modeling.input_pipeline.epochs import Epochs
 from container.modeling.optimization.checkpoints import NEW_JOB, Checkpoint, CheckpointFolder, ForeignCheckpointError
+from container.modeling.optimization.observing import Observer
 from container.modeling.optimization.predictor import Predictor
 from container.modeling.optimization.steps import BatchAugmentor
 from container.modeling.optimization.training_run import Phase, TrainingRun
@@ -43,6 +45,7 @@ def fit(
     stop: Stop,
     distribution: Distribution,
     predictor: Predictor,
+    observers: Sequence[Observer] = (),
 ) -> Fitted:
     """Train a model; at the end it has the weights of the epoch with the best `training.monitor`, the first of equals.
 
@@ -57,13 +60,14 @@ def fit(
         stop: ends training after the running steps, with a checkpoint.
         distribution: the devices that train.
         predictor: of the model.
+        observers: are told of the epochs.
 
     Raises:
         DivergedError: the loss became infinite or no number.
         ForeignCheckpointError: the newest checkpoint is of another training.
     """
     run = TrainingRun(
-        model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution, predictor
+        model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution, predictor, observers
     )
     phases = _phases(settings, distribution.replicas.count)
     checkpoint = _newest(checkpoints, distribution)

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,9 @@ from container.modeling.optimization.checkpoints import (
 )
 from container.modeling.optimization.history import History
 from container.modeling.optimization.losses import build_loss
+from container.modeling.optimization.observing import ObservedEpoch, Observer
 from container.modeling.optimization.optimizers import build_optimizer, reduce_on_plateau, set_iterations
-from container.modeling.optimization.predictor import Predictor
+from container.modeling.optimization.predictor import Outputs, Predictor
 from container.modeling.optimization.steps import BatchAugmentor, TrainingSteps
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import Stop
@@ -76,13 +78,14 @@ class TrainingRun:
         stop: Stop,
         distribution: Distribution,
         predictor: Predictor,
+        observers: Sequence[Observer],
     ) -> None:
         self._distribution = distribution
         self._model, self._settings, self._stop = model, settings, stop
         self._training, self._epochs, self._validation = training, epochs, validation
         self._augmentor, self._checkpoints = augmentor, checkpoints
         self._classes = training.images.classes
-        self._predictor = predictor
+        self._predictor, self._observers = predictor, observers
         self._loss = build_loss(settings.loss, settings.model.output)
         self._best_weights: list[NDArray[np.float32]] = []
         self._interrupted: Checkpoint | None = None
@@ -171,9 +174,10 @@ class TrainingRun:
         if self.stopping:
             # What follows may take longer than a stop leaves.
             self._save(step, time.perf_counter() - began)
-        row = None if self._may_leave() else self._judged_epoch(began)
-        if row is None:
+        judged = None if self._may_leave() else self._judged_epoch(began)
+        if judged is None:
             return
+        row, validation = judged
         # What hosts decide by must be the same to the last bit.
         row = Epoch.model_validate_json(self._distribution.from_chief(row.model_dump_json().encode()))
         self.history = self.history.with_epoch(row, self._settings.training)
@@ -182,6 +186,8 @@ class TrainingRun:
         reduce_on_plateau(self._steps.optimizer, self._settings.schedule, self.history)
         left = self._phase.epochs - len(self.history.of_phase(self._phase.number)) + self._phase.later_epochs
         logger.info(self.history.line(row.epoch + left))
+        for observer in self._observers:
+            observer.after_epoch(ObservedEpoch(row, self.history, self._steps.totals, validation))
         self._steps.reset()
         every = self._settings.checkpoints.every_epochs
         # A part of an epoch, which only a stop judges, is gone on with from the checkpoint before.
@@ -226,9 +232,12 @@ class TrainingRun:
             )
         return self._stream
 
-    def _judged_epoch(self, began: float) -> Epoch | None:
-        """Return the row of the epoch whose steps were taken; None: the job was asked to stop meanwhile, and may."""
-        totals = self._steps.totals
+    def _judged_epoch(self, began: float) -> tuple[Epoch, Outputs] | None:
+        """Return the row of the epoch whose steps were taken, and what the model then says of the validation images.
+
+        None: the job was asked to stop meanwhile, and may.
+        """
+        totals, trained = self._steps.totals, time.perf_counter()
         self._check("loss", totals.loss)
         with self._validation.explained_errors():
             outputs = self._predictor(self._validation, self._is_in_vain)
@@ -237,7 +246,7 @@ class TrainingRun:
             return None
         val_loss, labels, probabilities = outputs.loss(self._loss), outputs.labels, outputs.probabilities
         self._check("val_loss", val_loss)
-        return Epoch(
+        row = Epoch(
             epoch=len(self.history.epochs) + 1,
             phase=self._phase.number,
             seconds=time.perf_counter() - began,
@@ -247,7 +256,9 @@ class TrainingRun:
             val_loss=val_loss,
             val_accuracy=float(np.mean(probabilities.argmax(axis=1) == labels)),
             val_f1=f1(labels, probabilities),
+            validation_seconds=time.perf_counter() - trained,
         )
+        return row, outputs
 
     def _check(self, name: str, value: float) -> None:
         if not math.isfinite(value):

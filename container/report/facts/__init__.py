@@ -4,6 +4,7 @@ The container writes them; the user's machine and the report read them. Nothing 
 unpickled.
 """
 
+from container.report.facts.diagnostics import Diagnostics, Finding
 from container.report.facts.files import (
     CLASSES_FILE,
     CLASSES_PICKLE,
@@ -20,14 +21,23 @@ from container.report.facts.files import (
     REPORT_PICKLE,
     SAVED_MODEL_FOLDER,
 )
-from container.report.facts.history import Epoch, read_history, write_history
-from container.report.facts.metrics import ClassScores, Metrics, Scores, read_classes, write_classes
+from container.report.facts.history import DURATIONS, Epoch, read_history, write_history
+from container.report.facts.metrics import (
+    ClassScores,
+    Judgement,
+    Metrics,
+    Scores,
+    Threshold,
+    read_classes,
+    write_classes,
+)
 from container.report.facts.predictions import (
     PREDICTION_COLUMNS,
     PROBABILITY,
     RESERVED_METRIC_NAMES,
     Prediction,
     Predictions,
+    SetPredictions,
 )
 
 __all__ = [
@@ -37,6 +47,7 @@ __all__ = [
     "CONFIG_PICKLE",
     "CONFUSION_PICKLE",
     "DIAGNOSTICS_FILE",
+    "DURATIONS",
     "H5_FILE",
     "HISTORY_FILE",
     "KERAS_FILE",
@@ -49,11 +60,16 @@ __all__ = [
     "RESERVED_METRIC_NAMES",
     "SAVED_MODEL_FOLDER",
     "ClassScores",
+    "Diagnostics",
     "Epoch",
+    "Finding",
+    "Judgement",
     "Metrics",
     "Prediction",
     "Predictions",
     "Scores",
+    "SetPredictions",
+    "Threshold",
     "read_classes",
     "read_history",
     "write_classes",

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from container.report.facts.files import Facts, unreadable
 
+# Columns that differ between two trainings that are otherwise alike.
+DURATIONS = {"seconds", "validation_seconds", "data_seconds"}
+
 
 class Epoch(Facts):
     """One pass over the training set, and the validation after it: a row of history.csv."""
@@ -24,6 +27,12 @@ class Epoch(Facts):
     val_accuracy: float
     val_f1: float
     """Of the second class where there are two, else the mean over the classes."""
+    validation_seconds: float = 0.0
+    """Of `seconds`: the validation's."""
+    data_seconds: float = 0.0
+    """Of `seconds`: those in which the training steps waited for images."""
+    gradient_norm: float = 0.0
+    """Norm of all gradients of a step together, in the mean over the steps."""
 
 
 def write_history(file: Path, history: Iterable[Epoch]) -> None:

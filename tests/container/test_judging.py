@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, log_loss
 
-from container.modeling.evaluate import evaluate
+from container.modeling.evaluate import as_report
+from container.modeling.insight_settings import Evaluation
+from container.report.judging import judge
 
 
 @st.composite
@@ -28,12 +30,12 @@ def predictions(draw: st.DrawFn) -> tuple[NDArray[Any], NDArray[Any], list[str]]
 def test_the_metrics_are_those_of_scikit_learn(case: tuple[NDArray[Any], NDArray[Any], list[str]]) -> None:
     labels, probabilities, classes = case
     predicted, positions = probabilities.argmax(axis=1), range(len(classes))
-    judged = evaluate(labels, probabilities, classes)
+    judged = judge(labels, probabilities, classes, Evaluation())
 
     report = classification_report(
         labels, predicted, labels=positions, target_names=classes, output_dict=True, zero_division=0
     )
-    ours = judged.as_report()
+    ours = as_report(judged)
     assert ours.keys() == report.keys()
     for row, values in report.items():
         assert ours[row] == pytest.approx(values)
@@ -46,7 +48,7 @@ def test_the_metrics_are_those_of_scikit_learn(case: tuple[NDArray[Any], NDArray
 
 
 def test_one_image_of_one_class() -> None:
-    judged = evaluate(np.array([0]), np.array([[1.0]], dtype=np.float32), ["only"])
+    judged = judge(np.array([0]), np.array([[1.0]], dtype=np.float32), ["only"], Evaluation())
     assert (judged.accuracy, judged.classes[0].support) == (1.0, 1)
     assert judged.loss == pytest.approx(0, abs=1e-6)
 
@@ -54,4 +56,4 @@ def test_one_image_of_one_class() -> None:
 @pytest.mark.parametrize("shape", [(0, 2), (3, 2), (2, 3)])
 def test_shapes_must_fit(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="do not fit"):
-        evaluate(np.zeros(2 if shape[0] else 0, int), np.zeros(shape, np.float32), ["a", "b"])
+        judge(np.zeros(2 if shape[0] else 0, int), np.zeros(shape, np.float32), ["a", "b"], Evaluation())
