@@ -17,6 +17,8 @@ UNUSED = {
     "nvidia/cusolver/lib/libcusolverMg.so.*": "dense solvers over several GPUs: TensorFlow does not open it",
     "nvidia/cublas/lib/libnvblas.so.*": "a replacement of the BLAS of C programs: TensorFlow does not open it",
     "nvidia/cufft/lib/libcufftw.so.*": "FFTW's interface for C programs: TensorFlow does not open it",
+    "plotly/labextension": "plotly's part in notebooks",
+    "plotly/package_data/widgetbundle.js": "the same",
     "clang": "the C compiler's library, for TensorFlow Lite's converter of C headers",
     "pip": "installs packages; nothing is installed any more",
     "setuptools": "builds packages; nothing is built any more",

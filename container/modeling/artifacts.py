@@ -11,9 +11,10 @@ float32 of shape (images, classes):
 `model.keras` and `model.h5` take pixels. The pickles hold plain Python and NumPy objects only.
 """
 
+import logging
 import pickle
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from container.modeling.evaluate import as_report
 from container.modeling.networks.models import class_probabilities
 from container.modeling.settings import ContainerSettings, Image
 from container.report import facts
+from container.report.page import write_report
+
+logger = logging.getLogger(__name__)
 
 # Hidden, and on the file system of the model's folder, where a rename is one step.
 INCOMPLETE_FOLDER = ".incomplete"
@@ -65,6 +69,19 @@ def write_judgement(
         predictions.write(incomplete / facts.PREDICTIONS_FILE)
         _pickle(incomplete / facts.REPORT_PICKLE, as_report(metrics))
         _pickle(incomplete / facts.CONFUSION_PICKLE, np.array(metrics.confusion_matrix, np.int64))
+
+
+def write_page(folder: Path, image_folders: Mapping[str, Path]) -> None:
+    """Make report.html of what lies in the folder; a failure is told and passed over: the model is worth as much.
+
+    Args:
+        folder: the model's.
+        image_folders: of the sets whose images the page may show, by the set's name.
+    """
+    try:
+        write_report(folder, image_folders)
+    except Exception:
+        logger.exception("report.html could not be made; the files that it shows are whole")
 
 
 @contextmanager

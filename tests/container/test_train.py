@@ -47,6 +47,7 @@ def test_a_finished_job_leaves_the_files_of_the_model_archive(finished: tuple[Op
         "model.h5",
         "model.keras",
         "predictions.csv",
+        "report.html",
     ]
     saved_model = {path.name for path in (opt_ml.model_dir / "checkpoint").iterdir()}
     assert saved_model >= {"saved_model.pb", "variables", "assets"}

@@ -51,6 +51,8 @@ def test_every_promised_file_lies_in_the_results(results: Path) -> None:
         "metrics.json",
         "config.json",
         "history.csv",
+        "predictions.csv",
+        "report.html",
         "classes_dict.pkl",
         "classification_report.pkl",
         "confusion_matrix.pkl",
