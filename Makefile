@@ -4,7 +4,8 @@
 
 BIN := .env/bin
 REQUIREMENTS := local_env_requirements.txt container/constraints.txt container/requirements.txt \
-	container/requirements-cpu.txt tests/requirements.txt
+	container/requirements-cpu.txt container/requirements-mlflow.txt container/requirements-wandb.txt \
+	tests/requirements.txt
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

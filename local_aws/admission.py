@@ -119,24 +119,23 @@ def find_image(request: TrainingRequest, images: ImageSource, executor: Executor
     return image
 
 
-def check_checkpoints(request: TrainingRequest, executor: Executor) -> None:
+def check_directories(request: TrainingRequest, executor: Executor) -> None:
     """
     Raises:
-        ValidationError: the executor cannot give the program the directory that it asks for.
+        ValidationError: the executor cannot give the program a directory that it asks for.
     """
-    if request.checkpoints and not executor.has_own_root:
+    for directory in request.directories_in_s3:
         require(
-            request.checkpoints.is_below_opt_ml,
-            f"LocalPath '{request.checkpoints.local_path}' of CheckpointConfig must lie below /opt/ml: without a "
-            "container engine local_aws runs images as processes, which share this machine's other directories",
+            directory.is_below_opt_ml or executor.has_own_root,
+            f"LocalPath '{directory.local_path}' of {directory.field} must lie below /opt/ml: without a container "
+            "engine local_aws runs images as processes, which share this machine's other directories",
         )
 
 
 def check_buckets(request: TrainingRequest, storage: Storage) -> None:
     """
     Raises:
-        ValidationError: the bucket of the output or of the checkpoints does not exist, or a channel has no object (or
-            no bucket).
+        ValidationError: a bucket that is written to does not exist, or a channel has no object (or no bucket).
     """
     for channel in request.channels:
         require(
@@ -147,8 +146,7 @@ def check_buckets(request: TrainingRequest, storage: Storage) -> None:
             f'"s3:ListBucket" permissions on bucket "{channel.uri.bucket}".',
         )
     written = {"S3OutputPath": request.output_path}
-    if request.checkpoints:
-        written["CheckpointConfig"] = request.checkpoints.uri
+    written |= {directory.field: directory.uri for directory in request.directories_in_s3}
     for field, uri in written.items():
         require(
             storage.has_bucket(uri.bucket),

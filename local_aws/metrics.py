@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,9 +27,14 @@ class MetricData:
 
 
 class FinalMetrics:
-    """The last value that was seen of each metric; finite ones only, as CloudWatch takes no others."""
+    """The last value that was seen of each metric; finite ones only, as CloudWatch takes no others.
 
-    def __init__(self, definitions: Iterable[MetricDefinition]) -> None:
+    Args:
+        on_value: gets each value when it is seen.
+    """
+
+    def __init__(self, definitions: Iterable[MetricDefinition], on_value: Callable[[MetricData], None]) -> None:
+        self._on_value = on_value
         self._definitions = tuple(definition for definition in definitions if definition.regex.groups)
         self._last: dict[str, MetricData] = {}
 
@@ -39,7 +44,9 @@ class FinalMetrics:
             for match in definition.regex.finditer(line):
                 value = _number(match[1])
                 if value is not None:
-                    self._last[definition.name] = MetricData(definition.name, value, timestamp)
+                    data = MetricData(definition.name, value, timestamp)
+                    self._last[definition.name] = data
+                    self._on_value(data)
 
     def data(self) -> tuple[MetricData, ...]:
         """In the order in which the metrics were first seen."""

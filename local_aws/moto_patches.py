@@ -3,7 +3,8 @@
 moto's internals move: with another version, read each entry here against its source before anything else.
 
 - SageMaker's response class, replaced in `moto.sagemaker.urls`: moto's training jobs are born Completed, drop
-  fields of the request, and cannot be stopped or deleted; ours run.
+  fields of the request, and cannot be stopped or deleted; ours run. So with tuning jobs, which moto has without
+  training jobs.
 - ECR's PutImage, replaced in `moto.ecr.urls`: takes the snapshot of a directory image, gives an image the
   digest of its manifest (moto makes one up from the layers' digests, or a random one), and answers for a
   missing repository and bad JSON (moto: status 500).
@@ -42,6 +43,7 @@ from local_aws.images import ImageError, ImageSnapshots, manifest_digest
 from local_aws.registry import RegistryError
 from local_aws.repositories import USER, PushError, Repositories, RepositoryName
 from local_aws.training_service import TrainingService
+from local_aws.tuning_service import TuningService
 
 # What a request over TLS 1.3 has for these condition keys.
 _TLS_CONTEXT = {"aws:securetransport": "true", "s3:tlsversion": "1.3"}
@@ -53,10 +55,10 @@ _LOGIN_HOURS = 12
 _ECR_ERRORS = {"TAG_INVALID": "ImageTagAlreadyExistsException", "MANIFEST_BLOB_UNKNOWN": "LayersNotFoundException"}
 
 
-def install(training: TrainingService, images: ImageSnapshots | Repositories) -> None:
+def install(training: TrainingService, tuning: TuningService, images: ImageSnapshots | Repositories) -> None:
     """Changes moto as this module's docstring says; to be called before the first request."""
-    _TrainingResponse.training = training
-    sagemaker_urls.url_paths["{0}/$"] = _TrainingResponse.dispatch
+    _JobsResponse.training, _JobsResponse.tuning = training, tuning
+    sagemaker_urls.url_paths["{0}/$"] = _JobsResponse.dispatch
     ecr_models.Image.get_image_size_in_bytes = _size
     if isinstance(images, Repositories):
         _RegistryResponse.repositories = _RegistryRepository.repositories = images
@@ -71,8 +73,9 @@ def install(training: TrainingService, images: ImageSnapshots | Repositories) ->
     S3Backend.delete_bucket = _delete_bucket
 
 
-class _TrainingResponse(SageMakerResponse):
+class _JobsResponse(SageMakerResponse):
     training: ClassVar[TrainingService]
+    tuning: ClassVar[TuningService]
 
     def create_training_job(self) -> ActionResult:
         return ActionResult(self.training.create(self.current_account, self.region, self.body))
@@ -91,9 +94,29 @@ class _TrainingResponse(SageMakerResponse):
         self.training.delete(self.current_account, self.region, self.body)
         return EmptyResult()
 
+    def create_hyper_parameter_tuning_job(self) -> ActionResult:
+        return ActionResult(self.tuning.create(self.current_account, self.region, self.body))
+
+    def describe_hyper_parameter_tuning_job(self) -> ActionResult:
+        return ActionResult(self.tuning.describe(self.current_account, self.region, self.body))
+
+    def list_hyper_parameter_tuning_jobs(self) -> ActionResult:
+        return ActionResult(self.tuning.list(self.current_account, self.region, self.body))
+
+    def list_training_jobs_for_hyper_parameter_tuning_job(self) -> ActionResult:
+        return ActionResult(self.tuning.list_training_jobs(self.current_account, self.region, self.body))
+
+    def stop_hyper_parameter_tuning_job(self) -> ActionResult:
+        self.tuning.stop(self.current_account, self.region, self.body)
+        return EmptyResult()
+
+    def delete_hyper_parameter_tuning_job(self) -> ActionResult:
+        self.tuning.delete(self.current_account, self.region, self.body)
+        return EmptyResult()
+
     def parse_parameters(self, request: Any) -> None:
         # moto's parser assumes a valid document, and fails before any of the methods above could check it.
-        if self._get_action().endswith(("TrainingJob", "TrainingJobs")):
+        if self._get_action().endswith(("TrainingJob", "TrainingJobs", "TuningJob", "TuningJobs")):
             self.params: dict[str, Any] = {}
         else:
             super().parse_parameters(request)

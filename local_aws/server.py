@@ -28,6 +28,7 @@ from local_aws.registry_api import RegistryApi
 from local_aws.repositories import Repositories
 from local_aws.settings import CREDENTIALS, Settings, SettingsError
 from local_aws.training_service import TrainingService
+from local_aws.tuning_service import TuningService
 from local_aws.unknown_operations import create_app
 
 if TYPE_CHECKING:
@@ -72,9 +73,13 @@ def serve(settings: Settings, port: int, log_file: Path | None) -> None:
             executor=executor,
             endpoint_url=endpoint_url,
             stop_grace_seconds=settings.stop_grace_seconds,
+            passed_variables=settings.passed_variables,
         )
+        tuning = TuningService(training)
+        # The last one first: a tuning job would begin other training jobs.
         stack.callback(training.close)
-        listener.app = _assemble(training, images)
+        stack.callback(tuning.close)
+        listener.app = _assemble(training, tuning, images)
         thread = threading.Thread(target=listener.serve_forever, args=(_POLL_SECONDS,), daemon=True)
         thread.start()
         running = lifecycle.RunningServer(endpoint_url, os.getpid(), str(log_file) if log_file else None, executor.name)
@@ -135,8 +140,10 @@ def _choose(
     return ProcessExecutor(), ImageSnapshots(home.images)
 
 
-def _assemble(training: TrainingService, images: ImageSnapshots | Repositories) -> WSGIApplication:
-    moto_patches.install(training, images)
+def _assemble(
+    training: TrainingService, tuning: TuningService, images: ImageSnapshots | Repositories
+) -> WSGIApplication:
+    moto_patches.install(training, tuning, images)
     application: WSGIApplication = DomainDispatcherApplication(create_app)
     if isinstance(images, Repositories):
         application = RegistryApi(images).before(application)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_HOME = ".local_aws"
@@ -20,6 +20,8 @@ STOP_GRACE_SECONDS = 120.0
 # What `docker run --memory` takes as well.
 _BYTES = re.compile(r"(?P<number>\d+)(?P<unit>[bkmg]?)", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+_PASSED = re.compile(r"(?!AWS_)[A-Za-z_][A-Za-z0-9_]*")
 
 # The engine refuses less for a container.
 _LEAST_MEMORY = 6 << 20
@@ -41,6 +43,9 @@ class Settings:
             where that is possible, else process.
         memory_bytes: what the containers of one job may use together (`LOCAL_AWS_MEMORY`); None means most of
             the machine's memory.
+        passed_variables: environment variables that jobs' programs get from whoever starts the server, such as keys of
+            other services (their names, separated by commas: `LOCAL_AWS_PASS_ENVIRONMENT`). No request, answer or log
+            shows them.
         stop_grace_seconds: time that a stopped program has between SIGTERM and SIGKILL
             (`LOCAL_AWS_STOP_GRACE_SECONDS`).
     """
@@ -49,6 +54,7 @@ class Settings:
     region: str = DEFAULT_REGION
     executor: str | None = None
     memory_bytes: int | None = None
+    passed_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     stop_grace_seconds: float = STOP_GRACE_SECONDS
 
     @classmethod
@@ -66,8 +72,20 @@ class Settings:
             region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
             executor=executor,
             memory_bytes=_bytes(environment, "LOCAL_AWS_MEMORY"),
+            passed_variables=_passed(environment, "LOCAL_AWS_PASS_ENVIRONMENT"),
             stop_grace_seconds=_seconds(environment, "LOCAL_AWS_STOP_GRACE_SECONDS", STOP_GRACE_SECONDS),
         )
+
+
+def _passed(environment: Mapping[str, str], name: str) -> Mapping[str, str]:
+    names = [part.strip() for part in environment.get(name, "").split(",") if part.strip()]
+    for passed in names:
+        if not _PASSED.fullmatch(passed):
+            raise SettingsError(
+                f"{name} has {passed!r}; it must be names of variables, separated by commas, such as WANDB_API_KEY, "
+                "and none that begins with AWS_: jobs here have credentials of this AWS only"
+            )
+    return {passed: environment[passed] for passed in names if environment.get(passed)}
 
 
 def _bytes(environment: Mapping[str, str], name: str) -> int | None:

@@ -102,12 +102,16 @@ class TrainingJob:
 
     moto's own operations (ListTags, AddTags, Search, the tagging API) find it by the attributes `arn`, `tags`
     and `gen_response_object`.
+
+    Args:
+        tuning_job_arn: of the tuning job that it is a trial of, if it is one.
     """
 
-    def __init__(self, request: TrainingRequest, arn: str) -> None:
+    def __init__(self, request: TrainingRequest, arn: str, tuning_job_arn: str | None) -> None:
         now = datetime.now(UTC)
         self.request = request
         self.arn = arn
+        self.tuning_job_arn = tuning_job_arn
         self.creation_time = now
         self.tags: list[dict[str, str]] = list(request.document.get("Tags", ()))
         self._lock = threading.Lock()
@@ -214,6 +218,7 @@ class TrainingJob:
             "EnableManagedSpotTraining": False,
             **request,
             "TrainingJobArn": self.arn,
+            "TuningJobArn": self.tuning_job_arn,
             "TrainingJobStatus": state.status,
             "SecondaryStatus": state.secondary_status,
             "SecondaryStatusTransitions": [_transition(transition) for transition in state.transitions],

@@ -42,6 +42,7 @@ _HONORED = frozenset(
         "RetryStrategy",
         "EnableManagedSpotTraining",
         "CheckpointConfig",
+        "TensorBoardOutputConfig",
         "EnableInterContainerTrafficEncryption",
     }
 )
@@ -81,9 +82,14 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class CheckpointConfig:
-    """Where checkpoints are: the folder in S3, and the directory as the program knows it."""
+class DirectoryInS3:
+    """A directory of which S3 has a copy: the folder there, and the directory as the program knows it.
 
+    Attributes:
+        field: of the request, that asks for it.
+    """
+
+    field: str
     uri: S3Uri
     local_path: PurePosixPath
 
@@ -114,7 +120,13 @@ class TrainingRequest:
     max_wait_seconds: int | None
     """Of a spot job."""
     network_isolation: bool
-    checkpoints: CheckpointConfig | None
+    checkpoints: DirectoryInS3 | None
+    tensorboard: DirectoryInS3 | None
+
+    @property
+    def directories_in_s3(self) -> tuple[DirectoryInS3, ...]:
+        """Those directories of each host that S3 gets a copy of while the program runs."""
+        return tuple(directory for directory in (self.checkpoints, self.tensorboard) if directory)
 
     @property
     def output(self) -> S3Uri:
@@ -161,7 +173,8 @@ def parse(document: Mapping[str, Any]) -> TrainingRequest:
         is_spot=document.get("EnableManagedSpotTraining", False),
         max_wait_seconds=stopping.get("MaxWaitTimeInSeconds"),
         network_isolation=document.get("EnableNetworkIsolation", False),
-        checkpoints=_checkpoints(document["CheckpointConfig"]) if "CheckpointConfig" in document else None,
+        checkpoints=_checkpoints(document),
+        tensorboard=_tensorboard(document),
     )
 
 
@@ -243,17 +256,38 @@ def _channel(entry: dict[str, Any], default_mode: str) -> Channel:
     )
 
 
-def _checkpoints(entry: dict[str, str]) -> CheckpointConfig:
-    path = PurePosixPath(entry.get("LocalPath") or _OPT_ML / "checkpoints")
+def _checkpoints(document: Mapping[str, Any]) -> DirectoryInS3 | None:
+    entry = document.get("CheckpointConfig")
+    if entry is None:
+        return None
+    path = _local_path("CheckpointConfig", entry, _OPT_ML / "checkpoints")
+    return DirectoryInS3("CheckpointConfig", _s3_uri(entry["S3Uri"]), path)
+
+
+def _tensorboard(document: Mapping[str, Any]) -> DirectoryInS3 | None:
+    """Where the events go to is what SageMaker's Python SDK calls `latest_job_tensorboard_artifacts_path`.
+
+    https://github.com/aws/sagemaker-python-sdk/blob/v2.245.0/src/sagemaker/estimator.py
+    """
+    entry = document.get("TensorBoardOutputConfig")
+    if entry is None:
+        return None
+    path = _local_path("TensorBoardOutputConfig", entry, _OPT_ML / "output" / "tensorboard")
+    folder = _s3_uri(entry["S3OutputPath"]).below(document["TrainingJobName"], "tensorboard-output")
+    return DirectoryInS3("TensorBoardOutputConfig", folder, path)
+
+
+def _local_path(field: str, entry: Mapping[str, str], default: PurePosixPath) -> PurePosixPath:
+    path = PurePosixPath(entry.get("LocalPath") or default)
     require(
         path.is_absolute() and ".." not in path.parts and path not in (_OPT_ML, *_OPT_ML.parents),
-        f"LocalPath {str(path)!r} of CheckpointConfig must be an absolute path that neither is nor holds {_OPT_ML}",
+        f"LocalPath {str(path)!r} of {field} must be an absolute path that neither is nor holds {_OPT_ML}",
     )
     require(
         not path.is_relative_to(_OPT_ML / "input"),
-        f"LocalPath {str(path)!r} of CheckpointConfig must not lie in {_OPT_ML / 'input'}, which holds the job's input",
+        f"LocalPath {str(path)!r} of {field} must not lie in {_OPT_ML / 'input'}, which holds the job's input",
     )
-    return CheckpointConfig(_s3_uri(entry["S3Uri"]), path)
+    return path
 
 
 def _metric_definition(entry: dict[str, str]) -> MetricDefinition:

@@ -6,9 +6,9 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from moto.core.exceptions import ServiceException
@@ -16,16 +16,17 @@ from moto.core.exceptions import ServiceException
 from local_aws import training_requests
 from local_aws.artifacts import Artifact
 from local_aws.channels import ChannelError
-from local_aws.checkpoints import HostCheckpoints, kept_in_s3
+from local_aws.checkpoints import HostCheckpoints
 from local_aws.executors import Ending, Execution, Executor, ExecutorError, Host, Output, Program
 from local_aws.images import Image
 from local_aws.inputs import DownloadError, Inputs
 from local_aws.job_logs import log_streams
 from local_aws.lifecycle import remove_tree
-from local_aws.metrics import FinalMetrics
+from local_aws.metrics import FinalMetrics, MetricData
 from local_aws.opt_ml import OptMl
 from local_aws.settings import CREDENTIALS
 from local_aws.storage import Storage
+from local_aws.synced_directories import SyncedDirectory, kept_in_s3
 from local_aws.time_limits import TimeLimits
 from local_aws.training_jobs import LONGEST_FAILURE_REASON, TrainingJob
 
@@ -54,6 +55,7 @@ class Surroundings:
         directory: gets one directory for each running job.
         endpoint_url: this server's, for programs that are clients of AWS themselves.
         stop_grace_seconds: time between SIGTERM and SIGKILL.
+        passed_variables: environment variables that programs have from this machine's user; keys, which nothing shows.
         closing: set when the server ends; running programs are killed then.
     """
 
@@ -61,19 +63,31 @@ class Surroundings:
     directory: Path
     endpoint_url: str
     stop_grace_seconds: float
+    passed_variables: Mapping[str, str] = field(repr=False)
     closing: threading.Event
 
 
 class TrainingRun:
-    """One job's way through Downloading, Training and Uploading to its end, more than once where it is interrupted."""
+    """One job's way through Downloading, Training and Uploading to its end, more than once where it is interrupted.
 
-    def __init__(self, job: TrainingJob, image: Image, storage: Storage, surroundings: Surroundings) -> None:
+    Args:
+        on_metric: gets each value of a metric when the program's output shows it, from any thread.
+    """
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        image: Image,
+        storage: Storage,
+        surroundings: Surroundings,
+        on_metric: Callable[[MetricData], None],
+    ) -> None:
         self._job = job
         self._request = job.request
         self._image = image
         self._storage = storage
         self._surroundings = surroundings
-        self._metrics = FinalMetrics(job.request.metric_definitions)
+        self._metrics = FinalMetrics(job.request.metric_definitions, on_metric)
         self._time = TimeLimits(job.request)
         # Of the log streams' names.
         self._epoch = 0
@@ -99,13 +113,13 @@ class TrainingRun:
         """Carries the job as far as its instances last; returns whether they were taken away."""
         with self._job_directory() as directory:
             hosts = self._hosts(directory)
-            checkpoints = self._checkpoints(hosts)
+            checkpoints, events = self._checkpoints(hosts), self._events(hosts)
             self._job.advance("Downloading", "Downloading input data")
             self._download(hosts, checkpoints)
             if self._is_stopping():
                 return False
             self._job.advance("Training", "Training image download completed. Training in progress.")
-            is_interrupted = self._train(hosts, checkpoints)
+            is_interrupted = self._train(hosts, (*checkpoints, *events))
             if is_interrupted and self._job.begin_next_attempt():
                 return True
             self._job.advance("Uploading", "Uploading generated training model")
@@ -143,6 +157,13 @@ class TrainingRun:
         config = self._request.checkpoints
         return HostCheckpoints.of_job(hosts, config, self._storage) if config else ()
 
+    def _events(self, hosts: Sequence[Host]) -> Sequence[SyncedDirectory]:
+        config = self._request.tensorboard
+        directories = [SyncedDirectory(host, config, self._storage) for host in hosts] if config else []
+        for directory in directories:
+            directory.create()
+        return directories
+
     def _download(self, hosts: Sequence[Host], checkpoints: Sequence[HostCheckpoints]) -> None:
         interface, closing = self._surroundings.executor.network_interface, self._surroundings.closing
         inputs = Inputs(self._request, self._storage, interface, lambda: self._is_stopping() or closing.is_set())
@@ -154,7 +175,7 @@ class TrainingRun:
             except (ChannelError, OSError) as error:
                 raise JobFailedError(f"ClientError: Data download failed: checkpoints: {error}") from error
 
-    def _train(self, hosts: Sequence[Host], checkpoints: Sequence[HostCheckpoints]) -> bool:
+    def _train(self, hosts: Sequence[Host], directories: Sequence[SyncedDirectory]) -> bool:
         """Runs the program to its end; returns whether it was ended by an interruption."""
         # Each attempt has streams of its own, even where two begin in the same second.
         self._epoch = max(int(time.time()), self._epoch + 1)
@@ -166,7 +187,7 @@ class TrainingRun:
             for line in self._head(hosts):
                 say(line)
             try:
-                with kept_in_s3(checkpoints, lambda problem: say(f"warning: {problem}")):
+                with kept_in_s3(directories, lambda problem: say(f"warning: {problem}")):
                     outcome = self._run_program(hosts, lambda host, chunk, source: streams[host].write(chunk, source))
             except ExecutorError as error:
                 raise JobFailedError(f"InternalServerError: {error}") from error
@@ -204,10 +225,13 @@ class TrainingRun:
             return self._until_the_end(execution, hosts)
 
     def _program(self) -> Program:
-        region, checkpoints = self._storage.region, self._request.checkpoints
+        region = self._storage.region
+        outer = (directory.local_path for directory in self._request.directories_in_s3 if not directory.is_below_opt_ml)
         environment = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
         if not self._request.network_isolation and self._surroundings.executor.reaches_server:
             environment |= {"AWS_ENDPOINT_URL": self._surroundings.endpoint_url, **CREDENTIALS}
+        if not self._request.network_isolation:
+            environment |= self._surroundings.passed_variables
         environment |= self._request.environment
         environment |= {"TRAINING_JOB_NAME": self._request.name, "TRAINING_JOB_ARN": self._job.arn}
         return Program(
@@ -216,7 +240,8 @@ class TrainingRun:
             arguments=self._request.arguments,
             environment=environment,
             network_isolation=self._request.network_isolation,
-            outer_directories=(checkpoints.local_path,) if checkpoints and not checkpoints.is_below_opt_ml else (),
+            # A mount for each: two fields may name the same one.
+            outer_directories=tuple(dict.fromkeys(outer)),
             read_only_channels=tuple(
                 channel.name for channel in self._request.channels if channel.input_mode == "FastFile"
             ),

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from moto.sagemaker.exceptions import ResourceInUseException, ResourceNotFound, ValidationError
 from moto.sagemaker.models import FakeTrainingJob, sagemaker_backends
 
-from local_aws import admission
+from local_aws import admission, listing
 from local_aws.executors import Executor
-from local_aws.images import ImageSource
+from local_aws.images import Image, ImageSource
+from local_aws.metrics import MetricData
 from local_aws.storage import Storage
 from local_aws.training_jobs import IN_PROGRESS, REQUESTED, STOPPING, NotInterruptibleError, TrainingJob
-from local_aws.training_requests import parse
+from local_aws.training_requests import TrainingRequest, parse
 from local_aws.training_runs import Surroundings, TrainingRun
 
-_DEFAULT_PAGE = 10
 _CLOSE_SECONDS = 5.0
 
 _SORT_KEYS: dict[str, Callable[[TrainingJob], Any]] = {
@@ -26,6 +27,16 @@ _SORT_KEYS: dict[str, Callable[[TrainingJob], Any]] = {
     "CreationTime": lambda job: job.creation_time,
     "Status": lambda job: job.state.status,
 }
+
+
+@dataclass(frozen=True)
+class AdmittedJob:
+    """A job that nothing is wrong with as far as can be told before it starts."""
+
+    request: TrainingRequest
+    image: Image
+    storage: Storage
+    arn: str
 
 
 class TrainingService:
@@ -42,32 +53,59 @@ class TrainingService:
         executor: Executor,
         endpoint_url: str,
         stop_grace_seconds: float,
+        passed_variables: Mapping[str, str],
     ) -> None:
         jobs_directory.mkdir(parents=True, exist_ok=True)
         self._images = images
         self._executor = executor
         self._closing = threading.Event()
-        self._surroundings = Surroundings(executor, jobs_directory, endpoint_url, stop_grace_seconds, self._closing)
+        self._surroundings = Surroundings(
+            executor, jobs_directory, endpoint_url, stop_grace_seconds, passed_variables, self._closing
+        )
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
 
     def create(self, account_id: str, region: str, body: str) -> dict[str, Any]:
         """CreateTrainingJob: accepts the job, or refuses it, and starts it."""
-        request = parse(admission.check_document("CreateTrainingJob", body))
+        document = admission.check_document("CreateTrainingJob", body)
+        return {"TrainingJobArn": self.start(self.admit(account_id, region, document)).arn}
+
+    def admit(self, account_id: str, region: str, document: Mapping[str, Any]) -> AdmittedJob:
+        """Accepts a job, or refuses it as CreateTrainingJob does; it is not there before it is started.
+
+        Args:
+            document: of the request, in agreement with the service model.
+        """
+        request = parse(document)
         storage = Storage(account_id, region)
         arn = FakeTrainingJob.arn_formatter(request.name, account_id, region)
-        jobs = _jobs(account_id, region)
-        admission.check_unused(request.name in jobs, arn)
+        admission.check_unused(request.name in _jobs(account_id, region), arn)
         admission.check_role(request, account_id, region)
         image = admission.find_image(request, self._images, self._executor)
-        admission.check_checkpoints(request, self._executor)
+        admission.check_directories(request, self._executor)
         admission.check_buckets(request, storage)
-        job = TrainingJob(request, arn)
+        return AdmittedJob(request, image, storage, arn)
+
+    def start(
+        self,
+        admitted: AdmittedJob,
+        tuning_job_arn: str | None = None,
+        on_metric: Callable[[MetricData], None] = lambda _: None,
+    ) -> TrainingJob:
+        """Starts a job.
+
+        Args:
+            tuning_job_arn: of the tuning job that it is a trial of, if it is one.
+            on_metric: gets each value of a metric when the program's output shows it, from any thread.
+        """
+        request, storage = admitted.request, admitted.storage
+        jobs = _jobs(storage.account_id, storage.region)
+        job = TrainingJob(request, admitted.arn, tuning_job_arn)
         with self._lock:
-            admission.check_unused(request.name in jobs, arn)
+            admission.check_unused(request.name in jobs, admitted.arn)
             jobs[request.name] = job
-            self._start(TrainingRun(job, image, storage, self._surroundings))
-        return {"TrainingJobArn": arn}
+            self._carry_in_thread(TrainingRun(job, admitted.image, storage, self._surroundings, on_metric))
+        return job
 
     def describe(self, account_id: str, region: str, body: str) -> dict[str, Any]:
         """DescribeTrainingJob."""
@@ -126,13 +164,7 @@ class TrainingService:
             key=_SORT_KEYS[document.get("SortBy", "CreationTime")],
             reverse=document.get("SortOrder", "Ascending") == "Descending",
         )
-        token = document.get("NextToken", "0")
-        if not token.isdecimal():
-            raise ValidationError(message=f"Invalid NextToken {token!r}")
-        begin = int(token)
-        end = begin + document.get("MaxResults", _DEFAULT_PAGE)
-        answer: dict[str, Any] = {"TrainingJobSummaries": [job.summary() for job in found[begin:end]]}
-        return {**answer, "NextToken": str(end)} if end < len(found) else answer
+        return listing.page("TrainingJobSummaries", [job.summary() for job in found], document)
 
     def close(self) -> None:
         """Kills the programs of all running jobs, and waits for the end of these jobs."""
@@ -142,7 +174,7 @@ class TrainingService:
         for thread in threads:
             thread.join(_CLOSE_SECONDS)
 
-    def _start(self, run: TrainingRun) -> None:
+    def _carry_in_thread(self, run: TrainingRun) -> None:
         thread = threading.Thread(target=self._carry, args=(run,), daemon=True)
         self._threads.add(thread)
         thread.start()
@@ -168,12 +200,6 @@ def _jobs(account_id: str, region: str) -> dict[str, TrainingJob]:
 
 
 def _matches(job: TrainingJob, document: dict[str, Any]) -> bool:
-    created, modified = job.creation_time.timestamp(), job.state.last_modified_time.timestamp()
-    return (
-        document.get("NameContains", "").lower() in job.request.name.lower()
-        and document.get("StatusEquals", job.state.status) == job.state.status
-        and created > document.get("CreationTimeAfter", 0)
-        and created < document.get("CreationTimeBefore", float("inf"))
-        and modified > document.get("LastModifiedTimeAfter", 0)
-        and modified < document.get("LastModifiedTimeBefore", float("inf"))
-    )
+    state = job.state
+    is_listed = listing.is_listed(job.request.name, job.creation_time, state.last_modified_time, document)
+    return is_listed and document.get("StatusEquals", state.status) == state.status

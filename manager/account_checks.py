@@ -179,8 +179,8 @@ def _repository(account: Account) -> Finding:
 
 
 def _image(account: Account) -> Finding:
-    backbones = account.settings.training_image.backbones
-    tag = image.content_tag(account.project_root / "container", account.flavor, backbones)
+    additions = image.additions(account.settings)
+    tag = image.content_tag(account.project_root / "container", account.flavor, additions)
     if found := image.find(account.aws, account.settings, tag):
         return Finding("ok", f"the present code is pushed as {found.tag}")
     return Finding("warning", f"the present code is not pushed yet: {PUSH} does it")

@@ -2,20 +2,22 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
-from container.modeling.own_parts.sources import check_parts
+from container.report.facts import REPORT_FILE
 from manager import (
     bucket_aspects,
     buckets,
+    comparison,
     doctor,
     image,
+    job_history,
+    launching,
     local,
     monitoring,
     names,
-    pretrained,
     pricing,
     repository,
     results,
@@ -30,6 +32,9 @@ from manager.errors import AwsError, CheckError, JobError
 from manager.plan import RETRY_SECONDS, Plan, outline
 from manager.session import Session
 from manager.status import last_jobs, prices_of, show_jobs
+
+# Beside project_manager.py.
+RESULTS = "results"
 
 
 def check(patient: doctor.Patient, terminal: Terminal) -> None:
@@ -84,7 +89,7 @@ def build_and_push_docker_image(session: Session) -> image.Image:
         session.terminal.warn(difference)
     # Where nothing was done but shown, the repository is not there.
     uri = repository.uri(session.aws, settings) or repository.future_uri(session.aws, settings)
-    tag = image.content_tag(container, session.flavor, settings.training_image.backbones)
+    tag = image.content_tag(container, session.flavor, image.additions(settings))
     if session.flavor == "directory":
         planned, plan = image.Image(uri, tag), image.plan_directory_image(settings, container, tag)
     else:
@@ -123,21 +128,15 @@ def launch_training(
             not as the job needs it, the template is wrong, or AWS refuses.
     """
     settings, root = session.settings, session.project_root
-    check_parts(settings.container_settings(), root / "container" / "parts")
-    if not initialized:
-        buckets.check_uploaded(session.aws, settings, root)
-    if pushed is None:
-        pushed = image.pushed(session.aws, settings, root / "container", session.flavor)
-    if not initialized:
-        role.check_role(session.aws, settings)
+    pushed = launching.launchable_image(session, pushed, initialized=initialized)
     job = training.new_job_name(settings)
     session.terminal.heading(f"Training job {job}")
-    uri, upload = _pretrained(session)
+    uri, upload = launching.pretrained_channel(session)
     request = training.render_request(settings, session.aws.place, pushed.uri, job, root / training.TEMPLATE, uri)
     if url := session.aws.console_url(job):
         session.terminal.plain(f"  its page in the console is {url}")
     copy = resuming.plan_copy(earlier, request) if earlier else Plan()
-    _confirm_cost(session, request)
+    launching.confirm_cost(session, request)
     session.carry_out(upload + copy + training.plan_training(request, root / training.RENDERED))
     return str(request["TrainingJobName"])
 
@@ -194,14 +193,27 @@ def stop_training(session: Session, job: str) -> None:
     session.terminal.plain(f"  it keeps its best model so far: --monitor {job} tells when it is there")
 
 
-def download_results(session: Session, job: str) -> None:
+def download_results(
+    session: Session, job: str, *, remake: bool = False, data: Path | None = None, in_browser: bool = False
+) -> None:
     """Download what a training job left behind into `results/JOB/`, and show how good the model is.
 
+    Args:
+        session: the session.
+        job: its name.
+        remake: whether the report is made anew.
+        data: the folder of the sets, whose images the new report may show; None: it shows none.
+        in_browser: whether the report is opened.
+
     Raises:
-        ProjectError: the job has no results, they are damaged, or AWS refuses.
+        ProjectError: the job has no results, they are damaged, the folder has no sets, or AWS refuses.
     """
-    directory = results.download(session.aws, job, session.project_root / "results", session.terminal)
+    directory = results.download(session.aws, job, session.project_root / RESULTS, session.terminal)
+    if remake:
+        results.remake_report(directory, data)
     results.show(directory, f"{directory.relative_to(session.project_root)}/", session.terminal)
+    if in_browser:
+        results.open_in_browser(directory / REPORT_FILE, session.terminal)
 
 
 def status(session: Session) -> None:
@@ -215,6 +227,43 @@ def status(session: Session) -> None:
         session.terminal.plain(f"there is no training job of {session.settings.algorithm_name} yet")
         return
     show_jobs(jobs, prices_of(session.aws, jobs), session.terminal)
+
+
+def history(session: Session) -> None:
+    """Show all of the project's training jobs: what each changed, and how good its model became.
+
+    Raises:
+        ProjectError: AWS refuses.
+    """
+    jobs = job_history.all_jobs(session.aws, session.settings)
+    if not jobs:
+        session.terminal.plain(f"there is no training job of {session.settings.algorithm_name} yet")
+        return
+    job_history.show_history(jobs, _prices(session, jobs), session.terminal)
+
+
+def compare(session: Session, jobs: Sequence[str], *, with_page: bool = True, in_browser: bool = False) -> None:
+    """Show training jobs side by side, in a table and on a page, for which their results are downloaded.
+
+    Args:
+        session: the session.
+        jobs: their names.
+        with_page: whether there is a page, and not only the table.
+        in_browser: whether the page is opened.
+
+    Raises:
+        ProjectError: there is no such job, there are too few or too many, or AWS refuses.
+    """
+    job_history.check_comparable(jobs)
+    compared = job_history.read_jobs(session.aws, jobs)
+    prices = _prices(session, compared)
+    job_history.show_comparison(compared, prices, session.terminal)
+    if not with_page:
+        return
+    page = comparison.write_page(session.aws, compared, prices, session.project_root / RESULTS, session.terminal)
+    session.terminal.plain(f"the page, with curves and classes, is {page.relative_to(session.project_root)}")
+    if in_browser:
+        results.open_in_browser(page, session.terminal)
 
 
 def delete(session: Session, *, with_data: bool) -> None:
@@ -252,15 +301,6 @@ def last_job(session: Session) -> str:
     return training.last_job(session.aws, session.settings)
 
 
-def _pretrained(session: Session) -> tuple[str, Plan]:
-    """Return where the channel `pretrained` reads, and what brings the earlier model there; empty: no such channel."""
-    model = pretrained.of_settings(session.settings, session.project_root)
-    if model is None:
-        return "", Plan()
-    in_place = pretrained.is_in_place(session.aws, session.settings, model)
-    return str(model.path), pretrained.plan_pretrained(session.settings, model, in_place=in_place)
-
-
 def _tear_down(session: Session, *, with_data: bool) -> None:
     """Carry out the removal; begin again where a record of an access came into a bucket after it was emptied."""
     for attempt in itertools.count(1):
@@ -285,8 +325,5 @@ def _show_scan(session: Session, digest: str) -> None:
     session.terminal.plain(f"  ECR's scan of the image found: {found}")
 
 
-def _confirm_cost(session: Session, request: Any) -> None:
-    most, limit = pricing.most_cost(session.aws, request), session.settings.aws.ask_above_usd
-    session.terminal.prose(f"  {most}")
-    if most.usd is not None and most.usd > limit:
-        session.confirm(f"This can cost {most.usd:,.2f} USD, more than {limit:,.2f} (aws.ask_above_usd)", "yes")
+def _prices(session: Session, jobs: Sequence[job_history.TrainedJob]) -> dict[str, pricing.Price]:
+    return prices_of(session.aws, [job.record for job in jobs])

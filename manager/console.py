@@ -28,6 +28,9 @@ from manager.errors import RefusedError
 # What a table may take where no terminal tells its width.
 MOST_COLUMNS = 250
 
+LiveTable = Callable[[str, Sequence[str], Sequence[Sequence[str | Text]]], None]
+"""Shows a table anew: its title, the names of its columns, its rows."""
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -143,6 +146,18 @@ class Terminal:
             whole: how many of the first columns stay whole in a narrow terminal, as what people copy does; where
                 even that is too wide, the first one is broken.
         """
+        self.out.print(self._table(title, header, rows, whole))
+
+    @contextlib.contextmanager
+    def live_table(self) -> Iterator[LiveTable]:
+        """Keep a table below all else while something goes on; nothing is kept where there is no terminal."""
+        if not self.out.is_terminal:
+            yield lambda title, header, rows: None
+            return
+        with Live(console=self.out, transient=True, auto_refresh=False, redirect_stderr=False) as live:
+            yield lambda title, header, rows: live.update(self._table(title, header, rows, 1), refresh=True)
+
+    def _table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str | Text]], whole: int) -> Table:
         table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         for position, name in enumerate(header):
             table.add_column(escape(name), justify="right" if position else "left", no_wrap=position < whole)
@@ -152,7 +167,7 @@ class Terminal:
             table.collapse_padding = True
         if self._is_too_narrow_for(table):
             table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
-        self.out.print(table)
+        return table
 
     def _is_too_narrow_for(self, table: Table) -> bool:
         unbounded = self.out.options.update(width=MOST_COLUMNS)

@@ -1,13 +1,15 @@
 """The training image: what it is made of, and how it gets into its repository (`--build_and_push_docker_image`).
 
 Its tag is `FLAVOR-CONTENT-BASE`: a hash of what goes into it, and the beginning of its base image's digest. The same
-code with the same backbones has the same tag, and a tag, being immutable, always the same content. No other setting is
-a part of it.
+code with the same backbones and trackers has the same tag, and a tag, being immutable, always the same content. No
+other setting is a part of it.
 """
 
 import hashlib
+import importlib.util
 import json
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,15 +43,33 @@ class Image:
         return f"{self.repository_uri}@{self.digest}" if self.digest else f"{self.repository_uri}:{self.tag}"
 
 
-def content_tag(container: Path, flavor: Flavor, backbones: Sequence[str] = ()) -> str:
-    """Return the beginning of the image's tag that the same code with the same backbones always has.
+def additions(settings: Settings) -> tuple[str, ...]:
+    """Return what the settings put into a Docker image beside the code: backbones and trackers, by name."""
+    return (*settings.training_image.backbones, *settings.tracking.extras)
 
-    A directory holds no backbones.
+
+def content_tag(container: Path, flavor: Flavor, additions: Sequence[str] = ()) -> str:
+    """Return the beginning of the image's tag that the same code with the same additions always has.
+
+    A directory holds no additions.
     """
     digest = _digest(context_files(container), container)
-    if flavor != "directory" and backbones:
-        digest = hashlib.sha256(f"{digest} {_listed(backbones)}".encode()).hexdigest()
+    if flavor != "directory" and additions:
+        digest = hashlib.sha256(f"{digest} {_listed(additions)}".encode()).hexdigest()
     return f"{flavor}-{digest[:16]}"
+
+
+def missing_extras(settings: Settings, container: Path, flavor: Flavor) -> str:
+    """Return what installs the trackers that the settings ask for and this Python lacks; empty: nothing is to be done.
+
+    A directory runs with this Python; a Docker image is built with what the settings ask for.
+    """
+    # An extra is called as the module that it brings.
+    missing = [extra for extra in settings.tracking.extras if importlib.util.find_spec(extra) is None]
+    if flavor != "directory" or not missing:
+        return ""
+    files = " ".join(f"-r {container / f'requirements-{extra}.txt'}" for extra in missing)
+    return f"{sys.executable} -m pip install {files} -c {container / 'constraints.txt'}"
 
 
 def find(aws: Aws, settings: Settings, tag: str) -> Image | None:
@@ -84,7 +104,7 @@ def pushed(aws: Aws, settings: Settings, container: Path, flavor: Flavor) -> Ima
     Raises:
         ImageError: it was not pushed yet.
     """
-    image = find(aws, settings, content_tag(container, flavor, settings.training_image.backbones))
+    image = find(aws, settings, content_tag(container, flavor, additions(settings)))
     if image is None:
         raise ImageError(
             f"the repository {names.repository(settings)} has no image of the present code: build and push it first "
@@ -137,6 +157,7 @@ def plan_docker_image(
     arguments = {
         "BASE_IMAGE": settings.training_image.base_image,
         "FLAVOR": flavor,
+        "EXTRAS": _listed(settings.tracking.extras),
         "IMAGENET_BACKBONES": _listed(settings.training_image.backbones),
         "VERSION": _version(container.parent),
         "REVISION": _revision(container.parent),
@@ -159,8 +180,8 @@ def plan_docker_image(
     )
 
 
-def _listed(backbones: Sequence[str]) -> str:
-    return " ".join(sorted(set(backbones)))
+def _listed(names: Sequence[str]) -> str:
+    return " ".join(sorted(set(names)))
 
 
 def _version(project_root: Path) -> str:

@@ -1,6 +1,6 @@
 """The project's training jobs side by side: what was tried, and what came of it (`--history`, `--compare`)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,16 +110,21 @@ def show_history(jobs: Sequence[TrainedJob], prices: Mapping[str, Price], termin
 
 def show_comparison(jobs: Sequence[TrainedJob], prices: Mapping[str, Price], terminal: Terminal) -> None:
     """Print jobs side by side: the settings that differ, the metrics, the costs."""
-    facts: list[tuple[str, Callable[[TrainedJob], str]]] = [
-        ("status", lambda job: job.record.status),
-        ("instances", lambda job: " and ".join(map(str, job.record.machines))),
-        ("duration", _duration),
-        ("about USD", lambda job: _cost(job, prices)),
-        *((name, lambda job, name=name: _metric(job, name)) for name in METRICS),
-    ]
-    rows = [(title, *map(tell, jobs)) for title, tell in facts]
+    facts = zip(*(job_facts(job, prices) for job in jobs), strict=True)
+    rows: list[tuple[str, ...]] = [(column[0][0], *(text for _, text in column)) for column in facts]
+    rows += [(name, *(_metric(job, name) for job in jobs)) for name in METRICS]
     rows += [(name, *texts) for name, texts in differences(jobs).items()]
     terminal.table("Training jobs side by side", ("", *(job.name for job in jobs)), rows)
+
+
+def job_facts(job: TrainedJob, prices: Mapping[str, Price]) -> tuple[tuple[str, str], ...]:
+    """Return what AWS tells of how a job went, each by its name, in an order that is the same for all jobs."""
+    return (
+        ("status", job.record.status),
+        ("instances", " and ".join(map(str, job.record.machines))),
+        ("duration", _duration(job)),
+        ("about USD", _cost(job, prices)),
+    )
 
 
 def _duration(job: TrainedJob) -> str:

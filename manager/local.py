@@ -14,6 +14,15 @@ from manager.errors import LocalAwsError
 from manager.image import Flavor
 from manager.plan import Plan
 
+# Keys of trackers, which jobs on this machine get from the environment in which their AWS was started.
+TRACKERS_VARIABLES = (
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "WANDB_API_KEY",
+    "WANDB_BASE_URL",
+)
+
 
 @dataclass(frozen=True)
 class LocalAws:
@@ -55,11 +64,14 @@ def plan_interruption(endpoint_url: str, region: str, job: str) -> Plan:
 
 def _ask(command: str, project_root: Path) -> str:
     program = [sys.executable, "-m", "local_aws", command]
-    home = os.environ.get("LOCAL_AWS_HOME", str(project_root / ".local_aws"))
+    defaults = {
+        "LOCAL_AWS_HOME": str(project_root / ".local_aws"),
+        "LOCAL_AWS_PASS_ENVIRONMENT": ",".join(TRACKERS_VARIABLES),
+    }
     done = subprocess.run(
         program,
         cwd=project_root,
-        env=os.environ | {"LOCAL_AWS_HOME": home},
+        env=defaults | os.environ,
         capture_output=True,
         text=True,
         check=False,

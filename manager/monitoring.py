@@ -5,9 +5,9 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -21,6 +21,8 @@ POLL_SECONDS, MOST_POLL_SECONDS = 1.0, 10.0
 # How long AWS may not answer while a job is followed.
 PATIENCE_SECONDS = 300.0
 ENDED = ("Completed", "Failed", "Stopped")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> bool:
     Raises:
         JobError: the job failed or was stopped; the error has the reason.
     """
-    with _ctrl_c_as_event() as leave:
+    with ctrl_c_as_event() as leave:
         description = _show_until_end(aws, job, terminal, leave)
     if description is None:
         terminal.plain(f"\n{job} goes on. {stop_hint}")
@@ -147,7 +149,7 @@ def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> bool:
 
 
 @contextlib.contextmanager
-def _ctrl_c_as_event() -> Iterator[threading.Event]:
+def ctrl_c_as_event() -> Iterator[threading.Event]:
     """Make the first Ctrl-C set the event that this yields; a second one raises KeyboardInterrupt, as it always does.
 
     An exception in the midst of printing can leave rich's console holding back all that is printed after it.
@@ -165,23 +167,39 @@ def _ctrl_c_as_event() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+def looks(look: Callable[[], T], leave: threading.Event, say: Callable[[str], None]) -> Iterator[T]:
+    """Yield what AWS tells, again and again, often at first and then rarely, until `leave` is set.
+
+    A job of hours outlives a short loss of the connection; at the first look it is an error like any.
+
+    Args:
+        look: asks AWS.
+        leave: ends the looking.
+        say: tells the user why there is nothing new.
+
+    Raises:
+        AwsError: AWS does not answer, at the first look or for minutes.
+    """
+    began, answered = time.monotonic(), None
+    while not leave.is_set():
+        try:
+            seen = look()
+        except AwsError as error:
+            if answered is None or time.monotonic() - answered > PATIENCE_SECONDS:
+                raise
+            say(f"{error}; trying again")
+            leave.wait(MOST_POLL_SECONDS)
+            continue
+        answered = time.monotonic()
+        yield seen
+        leave.wait(min(POLL_SECONDS + (answered - began) / 300, MOST_POLL_SECONDS))
+
+
 def _show_until_end(aws: Aws, job: str, terminal: Terminal, leave: threading.Event) -> Any:
     """Show the job until it ends and return AWS's last description of it; None: `leave` was set before that."""
     reader, shown, progress = LogReader(aws, job), 0, ""
-    began = answered = time.monotonic()
     with terminal.status() as set_status:
-        while not leave.is_set():
-            try:
-                description = describe_job(aws, job)
-                lines = list(reader.new_lines())
-            except AwsError as error:
-                # A job of hours outlives a short loss of the connection; at the first look it is an error like any.
-                if not shown or time.monotonic() - answered > PATIENCE_SECONDS:
-                    raise
-                set_status(f"{error}; trying again")
-                leave.wait(MOST_POLL_SECONDS)
-                continue
-            answered = time.monotonic()
+        for description, lines in looks(lambda: (describe_job(aws, job), list(reader.new_lines())), leave, set_status):
             for line in lines:
                 terminal.prose(line)
                 progress = str(Progress.read(line) or progress)
@@ -192,7 +210,6 @@ def _show_until_end(aws: Aws, job: str, terminal: Terminal, leave: threading.Eve
             if ended:
                 return description
             set_status(f"{description['SecondaryStatus']} {progress}")
-            leave.wait(min(POLL_SECONDS + (answered - began) / 300, MOST_POLL_SECONDS))
     return None
 
 

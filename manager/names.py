@@ -9,6 +9,9 @@ from container.modeling.settings import Settings
 CHECKPOINTS = "checkpoints"
 """Folder of the output bucket that has a folder for each training job's checkpoints."""
 
+TENSORBOARD = "tensorboard"
+"""Folder of the output bucket that has a folder for each training job's events."""
+
 TRAINING_JOBS_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 # The other partitions' consoles are reached from within their own networks only.
@@ -68,6 +71,13 @@ def repository_arn(settings: Settings, place: Place) -> str:
     return f"arn:{place.partition}:ecr:{place.region}:{place.account}:repository/{repository(settings)}"
 
 
+def secret_arn(secret: str, place: Place) -> str:
+    """ARN of a secret of Secrets Manager by its name, to whose end six random characters belong; an ARN is as it is."""
+    if secret.startswith("arn:"):
+        return secret
+    return f"arn:{place.partition}:secretsmanager:{place.region}:{place.account}:secret:{secret}-??????"
+
+
 def training_job(settings: Settings, when: datetime) -> str:
     """Name of the training job launched at that moment."""
     return f"{settings.algorithm_name}-{when:%Y-%m-%d-%H-%M-%S}"
@@ -83,6 +93,21 @@ def is_training_job(settings: Settings, name: str) -> bool:
     return re.fullmatch(re.escape(settings.algorithm_name) + r"-\d{4}(-\d\d){5}", name) is not None
 
 
+def tuning_prefix(settings: Settings) -> str:
+    """Beginning of the names of tuning jobs, and so of their trials: with the time, SageMaker takes 32 characters."""
+    return settings.algorithm_name[:18].rstrip("-")
+
+
+def tuning_job(settings: Settings, when: datetime) -> str:
+    """Name of the tuning job launched at that moment."""
+    return f"{tuning_prefix(settings)}-{when:%y%m%d-%H%M%S}"
+
+
+def is_tuning_job(settings: Settings, name: str) -> bool:
+    """Whether a tuning job's name is one that `tuning_job` makes for these settings."""
+    return re.fullmatch(re.escape(tuning_prefix(settings)) + r"-\d{6}-\d{6}", name) is not None
+
+
 def tags(settings: Settings) -> dict[str, str]:
     """Tags of everything that the project creates; `Project` tells what is the project's own."""
     own = {"Project": settings.project_name, "Service": "sagemaker-image-classification"}
@@ -95,8 +120,14 @@ def tag_list(settings: Settings) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in sorted(tags(settings).items())]
 
 
-def console_url(place: Place, job: str) -> str:
-    """Page of a training job in the AWS console; empty: the partition has no console that everybody can reach."""
+def console_url(place: Place, job: str, kind: str = "jobs") -> str:
+    """Page of a training job in the AWS console, or of another `kind`; empty: there is none that everybody can reach.
+
+    Args:
+        place: where the job runs.
+        job: its name.
+        kind: the console's word: `jobs` for training jobs, `hyper-tuning-jobs`.
+    """
     if place.partition not in CONSOLES:
         return ""
-    return f"https://{place.region}.{CONSOLES[place.partition]}/sagemaker/home?region={place.region}#/jobs/{job}"
+    return f"https://{place.region}.{CONSOLES[place.partition]}/sagemaker/home?region={place.region}#/{kind}/{job}"

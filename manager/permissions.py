@@ -34,7 +34,7 @@ class Statement:
     @property
     def is_on_the_way(self) -> bool:
         """Whether a model cannot be trained without it."""
-        return not self.sid.startswith(("Delete", "Find", "Check", "Resume"))
+        return not self.sid.startswith(("Delete", "Find", "Check", "Resume", "Tune"))
 
     @property
     def is_for_the_role(self) -> bool:
@@ -72,6 +72,7 @@ def user_policy(settings: Settings, place: names.Place) -> Any:
         "REPOSITORY_ARN": names.repository_arn(settings, place),
         # SageMaker writes names in ARNs in lower case.
         "ALGORITHM_NAME": settings.algorithm_name.lower(),
+        "TUNING_PREFIX": names.tuning_prefix(settings).lower(),
         "KMS_KEYS": list(encryption.kms_keys(settings)) or ABSENT,
     }
     policy = template.policy("user.json", values)

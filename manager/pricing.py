@@ -37,17 +37,21 @@ class Machines:
 
 @dataclass(frozen=True)
 class MostCost:
-    """The most that the instances of a training job can cost; storage and requests come on top, a few cents."""
+    """The most that the instances of training jobs can cost; storage and requests come on top, a few cents."""
 
     machines: tuple[Machines, ...]
+    """Of each job."""
     seconds: int
     """For which each instance is paid at most."""
     usd: float | None
-    """None: a price is unknown."""
+    """Of all jobs together. None: a price is unknown."""
     why_unknown: str = ""
+    jobs: int = 1
 
     def __str__(self) -> str:
         what = f"{' and '.join(map(str, self.machines))} for at most {duration(self.seconds)}"
+        if self.jobs > 1:
+            what = f"{self.jobs} training jobs of {what} each"
         if self.usd is None:
             return f"{what}, at an unknown price ({self.why_unknown})"
         return f"{what}: at most {self.usd:,.2f} USD"
@@ -85,13 +89,14 @@ def machines_of(job: Any) -> tuple[Machines, ...]:
     return tuple(Machines(str(group.get("InstanceType")), int(group.get("InstanceCount", 1))) for group in groups)
 
 
-def most_cost(aws: Aws, request: Any) -> MostCost:
-    """Return the most that the instances of a training job can cost.
+def most_cost(aws: Aws, request: Any, jobs: int = 1) -> MostCost:
+    """Return the most that the instances of training jobs can cost.
 
     Args:
         aws: where prices are asked.
         request: its CreateTrainingJob request. MaxRuntimeInSeconds is for all attempts of RetryStrategy together,
             and the waiting of a spot job costs nothing.
+        jobs: how many such jobs there are.
 
     Raises:
         AwsError: there are no credentials or no region.
@@ -102,9 +107,9 @@ def most_cost(aws: Aws, request: Any) -> MostCost:
     for group in machines:
         price = training_price(aws, group.instance_type)
         if price.usd_per_hour is None:
-            return MostCost(machines, seconds, None, price.why_unknown)
-        usd += price.usd_per_hour * group.count * seconds / 3600
-    return MostCost(machines, seconds, usd)
+            return MostCost(machines, seconds, None, price.why_unknown, jobs)
+        usd += price.usd_per_hour * group.count * seconds / 3600 * jobs
+    return MostCost(machines, seconds, usd, jobs=jobs)
 
 
 class _PriceList(BaseModel):

@@ -2,11 +2,12 @@
 
 import re
 import shutil
+import webbrowser
 from pathlib import Path
 
 from rich.text import Text
 
-from container.report.facts import METRICS_FILE, Metrics, Scores
+from container.report.facts import METRICS_FILE, REPORT_FILE, Metrics, Scores
 from manager.archive import unpack
 from manager.aws import Aws
 from manager.calls import ObjectPath
@@ -20,6 +21,8 @@ JOB_NAME = r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}"
 # Wider matrices do not fit a terminal.
 MOST_CLASSES_IN_MATRIX = 15
 MOST_CONFUSIONS = 20
+# Whose images the report may show.
+REPORTED_SETS = ("validation", "evaluation")
 
 
 def download(aws: Aws, job: str, directory: Path, terminal: Terminal) -> Path:
@@ -81,7 +84,36 @@ def show(directory: Path, shown_as: str, terminal: Terminal) -> None:
     else:
         _show_confusions(metrics, terminal)
     terminal.plain(f"accuracy {metrics.accuracy:.4f}, loss {metrics.loss:.4f} on the evaluation images")
+    if (directory / REPORT_FILE).is_file():
+        terminal.plain(f"the report, with curves and mistakes, is {shown_as}{REPORT_FILE} (--open shows it)")
     terminal.plain(f"everything is in {shown_as}")
+
+
+def remake_report(directory: Path, data: Path | None) -> None:
+    """Make the report of downloaded results anew.
+
+    Args:
+        directory: the folder of the results.
+        data: the folder of the sets, whose images it may show; None: it shows none.
+
+    Raises:
+        DataError: the results cannot be read.
+        ResultsError: the folder has no sets.
+    """
+    from container.report.page import write_report
+
+    sets = {name: data / name for name in REPORTED_SETS if (data / name).is_dir()} if data else {}
+    if data and not sets:
+        raise ResultsError(
+            f"{data} holds neither of {' and '.join(REPORTED_SETS)}: give the folder that data_handler.py split into"
+        )
+    write_report(directory, sets)
+
+
+def open_in_browser(page: Path, terminal: Terminal) -> None:
+    """Show a page in the user's browser, or say where it is."""
+    if not webbrowser.open(page.resolve().as_uri()):
+        terminal.plain(f"no browser can be opened here: the page is {page}")
 
 
 def _score_row(name: str, scores: Scores) -> tuple[str, ...]:

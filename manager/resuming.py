@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from container.modeling import overrides
-from container.modeling.job import SAGEMAKERS_OWN
+from container.modeling.job import OBJECTIVE, SAGEMAKERS_OWN
 from container.modeling.settings import ContainerSettings, Settings
 from manager.aws import Aws
 from manager.calls import CopyCall, ObjectPath
@@ -49,14 +49,18 @@ def read_earlier_job(aws: Aws, job: str) -> EarlierJob:
             f"{job} was launched without checkpoints (training_job.save_checkpoints), so nothing of it can be gone on "
             "from: launch a new job by --launch_training"
         )
+    given: Mapping[str, str] = description.get("HyperParameters", {})
     folder = ObjectPath.parse(description["CheckpointConfig"]["S3Uri"]).as_folder()
+    if OBJECTIVE in given:
+        # The trials of a tuning job share a folder, in which each has one of its own.
+        folder = ObjectPath(folder.bucket, f"{folder.key}{job}/")
     checkpoints = _keys(aws, folder)
     if not checkpoints:
         raise JobError(
             f"{job} left no checkpoints in {folder}, so nothing of it can be gone on from: launch a new job by "
             "--launch_training"
         )
-    return EarlierJob(job, description.get("HyperParameters", {}), folder, checkpoints, _pretrained(description))
+    return EarlierJob(job, given, folder, checkpoints, pretrained_of(description))
 
 
 def resumed_settings(settings: Settings, earlier: EarlierJob, assignments: Mapping[str, str]) -> Settings:
@@ -71,11 +75,28 @@ def resumed_settings(settings: Settings, earlier: EarlierJob, assignments: Mappi
     Raises:
         SettingsError: the earlier job has a hyperparameter that is no setting any more, or one cannot be changed so.
     """
+    return settings_of_job(settings, earlier.hyperparameters, earlier.pretrained, assignments)
+
+
+def settings_of_job(
+    settings: Settings, hyperparameters: Mapping[str, str], pretrained: str, assignments: Mapping[str, str]
+) -> Settings:
+    """Return the settings of a job that trains as an earlier one did.
+
+    Args:
+        settings: of which those of the container and `data.pretrained` have no part in it.
+        hyperparameters: the earlier job's.
+        pretrained: where its channel `pretrained` read an earlier model; empty: it had no such channel.
+        assignments: what the command line overrides, by name.
+
+    Raises:
+        SettingsError: the earlier job has a hyperparameter that is no setting any more, or one cannot be changed so.
+    """
     fresh = ContainerSettings()
-    data = settings.data.model_copy(update={"pretrained": earlier.pretrained})
+    data = settings.data.model_copy(update={"pretrained": pretrained})
     own_sections = {name: getattr(fresh, name) for name in settings.container_sections}
     base = settings.model_copy(update={**own_sections, "data": data})
-    own = {name: text for name, text in earlier.hyperparameters.items() if not name.startswith(SAGEMAKERS_OWN)}
+    own = {name: text for name, text in hyperparameters.items() if not name.startswith(SAGEMAKERS_OWN)}
     return overrides.override(base, own | dict(assignments))
 
 
@@ -104,7 +125,8 @@ def plan_copy(earlier: EarlierJob, request: Any) -> Plan:
     )
 
 
-def _pretrained(description: Any) -> str:
+def pretrained_of(description: Any) -> str:
+    """Return where the channel `pretrained` of a training job read an earlier model; empty: it has no such channel."""
     channels = {channel["ChannelName"]: channel for channel in description.get("InputDataConfig", [])}
     source = channels.get(PRETRAINED, {}).get("DataSource", {})
     return str(source.get("S3DataSource", {}).get("S3Uri", ""))

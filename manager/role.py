@@ -184,11 +184,17 @@ def execution_policy(settings: Settings, place: names.Place) -> Any:
     }
     foreign = pretrained.foreign_path(settings)
     values |= {"PRETRAINED_BUCKET": foreign.bucket, "PRETRAINED_KEY": foreign.key} if foreign else {}
+    if secret := settings.tracking.secret:
+        arn = names.secret_arn(secret, place)
+        _, _, _, region, account, *_ = arn.split(":")
+        values |= {"SECRET_ARN": arn, "SECRET_REGION": region, "SECRET_ACCOUNT": account}
     policy = template.policy("execution.json", values)
     if values["KMS_KEYS"]:
         policy["Statement"] += template.policy("kms.json", values)
     if foreign:
         policy["Statement"] += template.policy("pretrained.json", values)
+    if secret:
+        policy["Statement"] += template.policy("trackers-keys.json", values)
     if settings.training_job.save_checkpoints:
         policy["Statement"] += template.policy("checkpoints.json", values)
     if settings.training_job.subnets:

@@ -38,6 +38,7 @@ class Holdings:
     versions: dict[str, tuple[ObjectVersion, ...]] = field(default_factory=dict)
     """What each of the project's buckets holds."""
     training_jobs: tuple[str, ...] = ()
+    tuning_jobs: tuple[str, ...] = ()
     log_streams: tuple[str, ...] = ()
     is_log_group_shared: bool = True
     """Whether the log group holds other jobs' logs as well, or has settings of its own."""
@@ -49,25 +50,28 @@ class Holdings:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was found."""
-        found = (self.versions, self.training_jobs, self.log_streams, self.repositories, self.role, self.unseen)
-        return not any(found)
+        jobs = (self.training_jobs, self.tuning_jobs, self.log_streams)
+        return not any((self.versions, *jobs, self.repositories, self.role, self.unseen))
 
 
 def read_holdings(aws: Aws, settings: Settings) -> Holdings:
     """Ask AWS what there is of the project, of whatever ALGORITHM_NAME.
 
     Raises:
-        JobError: a training job is running.
+        JobError: a training job or a tuning job is running.
         AwsError: AWS refuses to tell.
     """
     found = read_role(aws, names.role(settings))
     is_own = found is not None and found.tags.get("Project") == settings.project_name
+    # Before the training jobs: a trial that runs is ended with its tuning job.
+    tuning_jobs = _tuning_jobs(aws, settings)
     jobs = _training_jobs(aws, settings)
     streams, is_shared = _log_streams(aws, jobs)
     ownership = {bucket: _ownership(aws, settings, bucket) for bucket in names.buckets(settings)}
     return Holdings(
         versions={bucket: _versions(aws, bucket) for bucket, whose in ownership.items() if whose == "own"},
         training_jobs=jobs,
+        tuning_jobs=tuning_jobs,
         log_streams=streams,
         is_log_group_shared=is_shared,
         repositories=_repositories(aws, settings),
@@ -124,7 +128,18 @@ def plan_teardown(settings: Settings, holdings: Holdings, *, with_data: bool) ->
 
 
 def _plan_jobs(holdings: Holdings) -> list[ApiCall]:
-    return [
+    tuning = [
+        ApiCall(
+            "sagemaker",
+            "delete_hyper_parameter_tuning_job",
+            {"HyperParameterTuningJobName": job},
+            f"delete the record of the tuning job {job}",
+            "deleted",
+            "delete the records of tuning jobs",
+        )
+        for job in holdings.tuning_jobs
+    ]
+    return tuning + [
         ApiCall(
             "sagemaker",
             "delete_training_job",
@@ -243,13 +258,26 @@ def _training_jobs(aws: Aws, settings: Settings) -> tuple[str, ...]:
     return tuple(own)
 
 
+def _tuning_jobs(aws: Aws, settings: Settings) -> tuple[str, ...]:
+    pages = aws.client("sagemaker").get_paginator("list_hyper_parameter_tuning_jobs")
+    own = []
+    with aws.explained("could not list the tuning jobs"):
+        for job in (job for page in pages.paginate() for job in page["HyperParameterTuningJobSummaries"]):
+            if is_own(aws, settings, job["HyperParameterTuningJobArn"]):
+                name = str(job["HyperParameterTuningJobName"])
+                if job["HyperParameterTuningJobStatus"] in RUNNING:
+                    raise JobError(f"{name} is still running: end it first by --stop_tuning {name}, then delete")
+                own.append(name)
+    return tuple(own)
+
+
 def _check_nothing_runs(aws: Aws, settings: Settings) -> None:
     """See that no job of the project is running; Search tells of a job that was launched just now a little later."""
     pages = aws.client("sagemaker").get_paginator("list_training_jobs")
     with aws.explained("could not list the training jobs"):
         for page in (page for status in RUNNING for page in pages.paginate(StatusEquals=status)):
             for job in page["TrainingJobSummaries"]:
-                if is_own(aws, settings, job):
+                if is_own(aws, settings, job["TrainingJobArn"]):
                     raise _still_running(job["TrainingJobName"])
 
 

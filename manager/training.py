@@ -1,7 +1,7 @@
 """The request that launches a training job, rendered from its template (`--launch_training`)."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -66,6 +66,7 @@ def render_request(
         "SPOT": settings_of_job.spot,
         "MAX_WAIT_SECONDS": settings_of_job.max_wait if settings_of_job.spot else ABSENT,
         "CHECKPOINTS": names.checkpoints_uri(settings, job) if settings_of_job.save_checkpoints else ABSENT,
+        "TENSORBOARD": _tensorboard(output) if settings.tracking.tensorboard else ABSENT,
         "RETRY_ATTEMPTS": settings_of_job.retry_attempts or ABSENT,
         "NETWORK_ISOLATION": settings_of_job.network_isolation,
         "ENCRYPT_TRAFFIC": settings_of_job.encrypt_traffic,
@@ -87,6 +88,11 @@ def render_request(
             '"${PRETRAINED_CHANNEL}" to its InputDataConfig, or empty data.pretrained'
         )
     return request
+
+
+def _tensorboard(bucket: str) -> Any:
+    # SageMaker adds JOB/tensorboard-output/.
+    return {"LocalPath": "/opt/ml/output/tensorboard", "S3OutputPath": f"s3://{bucket}/{names.TENSORBOARD}/"}
 
 
 def _pretrained_channel(uri: str) -> Any:
@@ -121,16 +127,25 @@ def _is_launched(request: Any, aws: Aws, error: ClientError) -> bool:
     if error_code(error) != "ResourceInUse":
         return False
     job = describe_job(aws, request["TrainingJobName"])
-    # By AWS's clock alone: that of this machine may be wrong.
-    date = error.response["ResponseMetadata"]["HTTPHeaders"].get("date")
-    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
     return (
-        now - job["CreationTime"] < LOST_ANSWER
+        is_just_made(job, error)
         and job["RoleArn"] == request["RoleArn"]
         and job["AlgorithmSpecification"].get("TrainingImage") == request["AlgorithmSpecification"].get("TrainingImage")
         and job.get("HyperParameters", {}) == request.get("HyperParameters", {})
-        and {_pair(tag) for tag in request.get("Tags", [])} <= _tags(aws, job["TrainingJobArn"])
+        and has_tags(aws, job["TrainingJobArn"], request.get("Tags", []))
     )
+
+
+def is_just_made(job: Any, error: ClientError) -> bool:
+    """Whether a job can be the one that a request made whose answer was lost.
+
+    Args:
+        job: AWS's description of it.
+        error: what AWS answered when the request was sent again; it has AWS's clock: that of this machine may be wrong.
+    """
+    date = error.response["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return now - job["CreationTime"] < LOST_ANSWER
 
 
 def plan_stop(job: str) -> Plan:
@@ -161,26 +176,28 @@ def job_names(aws: Aws, settings: Settings) -> Iterator[str]:
         found = pages.paginate(NameContains=settings.algorithm_name, SortBy="CreationTime", SortOrder="Descending")
         for page in found:
             for summary in page["TrainingJobSummaries"]:
-                if names.is_training_job(settings, summary["TrainingJobName"]) and is_own(aws, settings, summary):
-                    yield str(summary["TrainingJobName"])
+                name, arn = summary["TrainingJobName"], summary["TrainingJobArn"]
+                if names.is_training_job(settings, name) and is_own(aws, settings, arn):
+                    yield str(name)
 
 
-def is_own(aws: Aws, settings: Settings, summary: Any) -> bool:
+def is_own(aws: Aws, settings: Settings, arn: str) -> bool:
     """Whether a job carries the project's tag: another project of the account may have the same ALGORITHM_NAME.
-
-    Args:
-        aws: the account.
-        settings: the settings.
-        summary: the job, as ListTrainingJobs tells it.
 
     Raises:
         ClientError, BotoCoreError: AWS refuses to tell.
     """
-    return ("Project", settings.project_name) in _tags(aws, summary["TrainingJobArn"])
+    return has_tags(aws, arn, [{"Key": "Project", "Value": settings.project_name}])
 
 
-def _tags(aws: Aws, arn: str) -> set[tuple[str, str]]:
-    return {_pair(tag) for tag in aws.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]}
+def has_tags(aws: Aws, arn: str, wanted: Iterable[Any]) -> bool:
+    """Whether something of SageMaker carries tags, and maybe others.
+
+    Raises:
+        ClientError, BotoCoreError: AWS refuses to tell.
+    """
+    found = {_pair(tag) for tag in aws.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]}
+    return {_pair(tag) for tag in wanted} <= found
 
 
 def _pair(tag: Any) -> tuple[str, str]:

@@ -19,6 +19,7 @@ PARTS = (
     "project_manager.py",
     "data_handler.py",
     "training-job-config-template.json",
+    "tuning-job-config-template.json",
     "pyproject.toml",
 )
 REGION = "us-east-1"

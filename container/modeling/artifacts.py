@@ -61,12 +61,14 @@ def write_judgement(
     metrics: facts.Metrics,
     history: Sequence[facts.Epoch],
     predictions: facts.Predictions,
+    diagnostics: facts.Diagnostics,
 ) -> None:
     """Write how the model came about and how good it is, beside it and in the same way."""
     with _written_at_once(folder) as incomplete:
         facts.write_history(incomplete / facts.HISTORY_FILE, history)
         metrics.write(incomplete / facts.METRICS_FILE)
         predictions.write(incomplete / facts.PREDICTIONS_FILE)
+        diagnostics.write(incomplete / facts.DIAGNOSTICS_FILE)
         _pickle(incomplete / facts.REPORT_PICKLE, as_report(metrics))
         _pickle(incomplete / facts.CONFUSION_PICKLE, np.array(metrics.confusion_matrix, np.int64))
 

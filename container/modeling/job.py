@@ -15,6 +15,8 @@ from container.errors import DataError, ProjectError
 
 # Beginnings of the names of hyperparameters that SageMaker adds, such as a tuning job's _tuning_objective_metric.
 SAGEMAKERS_OWN = ("_", "sagemaker_")
+# The one that tells the training jobs of a tuning job, its trials, from all others.
+OBJECTIVE = "_tuning_objective_metric"
 
 
 class JobError(ProjectError):
@@ -41,6 +43,11 @@ class OptMl:
     def output_data_dir(self) -> Path:
         """What lies here at the end becomes output.tar.gz."""
         return self.base / "output" / "data"
+
+    @property
+    def tensorboard_dir(self) -> Path:
+        """Synced with TensorBoardOutputConfig's S3OutputPath while the job runs."""
+        return self.base / "output" / "tensorboard"
 
     @property
     def failure_file(self) -> Path:
@@ -95,6 +102,8 @@ class Job:
     current_host: str
     instance_type: str
     """Such as ml.g5.xlarge; empty where nobody told."""
+    is_trial: bool = False
+    """Whether a tuning job launched it."""
 
     @classmethod
     def read(cls, opt_ml: OptMl) -> Self:
@@ -122,7 +131,17 @@ class Job:
             hosts=hosts,
             current_host=current_host,
             instance_type=str(resources.get("current_instance_type", "")),
+            is_trial=OBJECTIVE in hyperparameters,
         )
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Where this job keeps its checkpoints.
+
+        The trials of a tuning job have one CheckpointConfig, so that each of them finds the others' checkpoints: in
+        folders of their own they do not go on from them, nor delete them.
+        """
+        return self.opt_ml.checkpoints_dir / self.name if self.is_trial else self.opt_ml.checkpoints_dir
 
     def channel(self, name: str) -> Path:
         """Return the folder of a channel's files.

@@ -7,6 +7,7 @@ the given settings.
 
 import difflib
 import json
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -35,7 +36,8 @@ def override(settings: M, assignments: Mapping[str, str]) -> M:
     """
     values = settings.model_dump()
     fields = dict(leaves(type(settings)))
-    for name, text in assignments.items():
+    # By name: a table as a whole comes before its entries, in whatever order SageMaker wrote hyperparameters.json.
+    for name, text in sorted(assignments.items()):
         leaf, key = _leaf_and_key(name, fields)
         *groups, last = leaf.split(".")
         group = values
@@ -66,6 +68,28 @@ def parse(name: str, field: FieldInfo, text: str) -> Any:
         raise SettingsError(f"{name}={' '.join(text.split())}: {_rule(error.errors()[0], field)}") from None
 
 
+def value_type(model: type[BaseModel], name: str) -> Any:
+    """Return the type of a setting by its dotted name, or that of the entries of its table, such as `int`.
+
+    Raises:
+        SettingsError: there is no such setting.
+    """
+    fields = dict(leaves(model))
+    leaf, key = _leaf_and_key(name, fields)
+    return _entry_type(fields[leaf]) if key else fields[leaf].annotation
+
+
+def parse_value(model: type[BaseModel], name: str, text: str) -> Any:
+    """Return the value that a text means for a setting by its dotted name, or for an entry of its table.
+
+    Raises:
+        SettingsError: there is no such setting, or the text is none of its values.
+    """
+    fields = dict(leaves(model))
+    leaf, key = _leaf_and_key(name, fields)
+    return _entry(leaf, key, fields[leaf], text)[key] if key else parse(leaf, fields[leaf], text)
+
+
 def hyperparameters(settings: ContainerSettings) -> dict[str, str]:
     """Return what differs from the defaults, as CreateTrainingJob's HyperParameters takes it.
 
@@ -92,7 +116,7 @@ def to_text(value: Any) -> str:
     """Return the text that `parse` reads as this value."""
     if isinstance(value, str):
         return value
-    return json.dumps(value.model_dump() if isinstance(value, BaseModel) else value)
+    return json.dumps(value, default=BaseModel.model_dump)
 
 
 def flatten(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -193,10 +217,13 @@ def _leaf_and_key(name: str, fields: Mapping[str, FieldInfo]) -> tuple[str, str]
 
 
 def _entry(leaf: str, key: str, field: FieldInfo, text: str) -> Any:
-    _, value_type = typing.get_args(field.annotation)
-    plain = typing.get_args(value_type)[0] if typing.get_origin(value_type) is typing.Annotated else value_type
-    value = json.dumps(text) if plain is str else text
+    value = json.dumps(text) if _entry_type(field) is str else text
     return parse(f"{leaf}.{key}", field, f"{{{json.dumps(key)}: {value}}}")
+
+
+def _entry_type(field: FieldInfo) -> Any:
+    _, annotation = typing.get_args(field.annotation)
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
 
 
 def _type_words(annotation: Any) -> str:
@@ -211,6 +238,8 @@ def _type_words(annotation: Any) -> str:
         return f"list of {_plural(arguments[0])}"
     if origin is dict:
         return f"table of {_plural(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation.__name__.lower()
     words = {int: "integer", float: "number", str: "text", bool: "true or false"}
     return words.get(annotation, str(annotation))
 
@@ -218,6 +247,10 @@ def _type_words(annotation: Any) -> str:
 def _plural(annotation: Any) -> str:
     if typing.get_origin(annotation) is dict:
         return "tables"
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _plural(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return " or ".join(map(_plural, typing.get_args(annotation)))
     words = _type_words(annotation)
     return words if words.startswith("[") else f"{words}s"
 
@@ -226,8 +259,11 @@ def _rule(error: ErrorDetails, field: FieldInfo | None = None) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if field is None or error["type"] == "value_error":
         return message
-    if error["type"] == "literal_error":
+    if error["type"] == "literal_error" and typing.get_origin(field.annotation) is typing.Literal:
         return f"must be {describe_type(field)}"
+    if error["type"] in ("missing", "extra_forbidden"):
+        what = "is missing" if error["type"] == "missing" else "is none of its fields"
+        return f"{error['loc'][-1]} {what} (it is {describe_type(field)})"
     if error["type"] == "string_pattern_mismatch":
         return f"does not look like what it means: {description(field)}"
     return f"{message[:1].lower()}{message[1:]} (it is {describe_type(field)})"

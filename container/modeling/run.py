@@ -2,7 +2,8 @@
 
 import logging
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from container.dataset.weights import image_weights
 from container.errors import SettingsError
-from container.modeling.artifacts import write_judgement, write_model
+from container.modeling.artifacts import write_judgement, write_model, write_page
 from container.modeling.augmentation import build_augmentor
 from container.modeling.channels import EVALUATION, TRAINING, VALIDATION, Folders
 from container.modeling.distribution import Distribution, distribute
@@ -35,6 +36,7 @@ from container.modeling.own_parts.parts import OwnParts, load_parts
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import deferred_stop
 from container.modeling.summary import ImageSummary, summarize
+from container.modeling.tracking.trackers import Trackers, open_trackers
 from container.report.facts import Metrics, Predictions
 
 logger = logging.getLogger(__name__)
@@ -90,13 +92,23 @@ def _train_and_evaluate(
     validation = Batches(images.validation, settings, VALIDATION, space=space)
     # It is read once.
     evaluation = Batches(images.evaluation, settings, EVALUATION)
-    checkpoints = CheckpointFolder(job.opt_ml.checkpoints_dir, settings.checkpoints)
+    checkpoints = CheckpointFolder(job.checkpoints_dir, settings.checkpoints)
     # One for the epochs and the evaluation: it is traced once.
     predictor = Predictor(model, len(images.classes), distribution)
-    with deferred_stop() as stop:
+    with deferred_stop() as stop, _trackers(settings, job, model, images.classes, distribution) as trackers:
         with explained_parts(), training.explained_errors():
             fitted = fit(
-                model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution, predictor
+                model,
+                training,
+                epochs,
+                validation,
+                settings,
+                augmentor,
+                checkpoints,
+                stop,
+                distribution,
+                predictor,
+                trackers,
             )
         # Who loads the model has one device.
         synchronize_batch_normalization(model, False)
@@ -112,7 +124,10 @@ def _train_and_evaluate(
             job, settings, model, fitted, images.classes, outputs, summary, distribution, predicted.means
         )
         if distribution.is_chief:
-            write_judgement(job.opt_ml.model_dir, metrics, fitted.history, predicted)
+            write_judgement(job.opt_ml.model_dir, metrics, fitted.history, predicted, fitted.diagnostics)
+            write_page(job.opt_ml.model_dir, {name: _channel_folder(job, name) for name in outputs})
+        for tracker in trackers:
+            tracker.finish(metrics, job.opt_ml.model_dir)
     logger.info("evaluation_accuracy=%.4f evaluation_loss=%.4f", metrics.accuracy, metrics.loss)
     return metrics
 
@@ -132,6 +147,18 @@ def _augmentor(settings: ContainerSettings, class_count: int, parts: OwnParts) -
             logger.warning("augmentation.layers have no effect: parts.augmentor takes their place")
         return parts.augmentor(settings.image, class_count, settings.training.seed)
     return build_augmentor(settings.augmentation, settings.image, settings.training.seed)
+
+
+@contextmanager
+def _trackers(
+    settings: ContainerSettings, job: Job, model: keras.Model, classes: tuple[str, ...], distribution: Distribution
+) -> Iterator[tuple[Trackers, ...]]:
+    """Open the trackers, on the first host alone."""
+    if not distribution.is_chief:
+        yield ()
+        return
+    with open_trackers(settings, job, model, classes) as trackers:
+        yield (trackers,)
 
 
 def _outputs(predictor: Predictor, batches: Batches) -> Outputs:

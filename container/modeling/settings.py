@@ -28,13 +28,15 @@ from container.modeling.container_settings import (
     Schedule,
     Training,
 )
-from container.modeling.insight_settings import Diagnostics, Evaluation, Report, Tracking
+from container.modeling.insight_settings import TRACKERS_KEY, Diagnostics, Evaluation, Report, Tracking
 from container.modeling.section import Section
+from container.modeling.tuning_settings import Choice, Range, Tuning
 
 __all__ = [
     "Augmentation",
     "Aws",
     "Checkpoints",
+    "Choice",
     "ContainerSettings",
     "Data",
     "Diagnostics",
@@ -47,6 +49,7 @@ __all__ = [
     "Model",
     "Optimizer",
     "Parts",
+    "Range",
     "Report",
     "Schedule",
     "Section",
@@ -56,6 +59,7 @@ __all__ = [
     "Training",
     "TrainingImage",
     "TrainingJob",
+    "Tuning",
 ]
 
 
@@ -263,6 +267,7 @@ class Settings(ContainerSettings):
     storage: Storage = Storage()
     training_image: TrainingImage = TrainingImage()
     training_job: TrainingJob = TrainingJob()
+    tuning: Tuning = Tuning()
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -278,8 +283,22 @@ class Settings(ContainerSettings):
                 "loss.weight_column reads one labels.csv, which training_job.data_distribution=ShardedByS3Key gives to "
                 "one instance alone: set it to FullyReplicated"
             )
+        self._check_tracking()
         self._check_weights()
         return self
+
+    def _check_tracking(self) -> None:
+        online = self.tracking.online
+        if self.training_job.network_isolation and online:
+            raise ValueError(
+                f"{online[0]} needs a network, which training_job.network_isolation takes away: turn one of them off "
+                "(tracking.wandb_mode=offline and tracking.tensorboard need none)"
+            )
+        if keys := [name for name in self.training_job.environment if re.fullmatch(TRACKERS_KEY, name)]:
+            raise ValueError(
+                f"training_job.environment would show {keys[0]} to all who may describe jobs: put it into a secret of "
+                "Secrets Manager, and name that by tracking.secret"
+            )
 
     def _check_weights(self) -> None:
         backbone, uses_channel = self.fine_tuning.backbone, self._pretrained_settings()
@@ -299,12 +318,17 @@ class Settings(ContainerSettings):
                 f"{uses_channel[0]}=pretrained needs the channel of that name: set data.pretrained to an earlier "
                 "training job, an s3:// URI or a model's file"
             )
-        # A function of the user's own may read the channel.
-        if self.data.pretrained and not uses_channel and ":" not in "".join((self.model.name, self.parts.loader)):
+        # A function of the user's own may read the channel, and so may some trials of a tuning job.
+        is_read = uses_channel or ":" in "".join((self.model.name, self.parts.loader)) or self._tunes_weights()
+        if self.data.pretrained and not is_read:
             raise ValueError(
                 f"data.pretrained={self.data.pretrained} is used by nothing: set model.initial_weights, "
                 "fine_tuning.backbone or fine_tuning.weights to `pretrained`"
             )
+
+    def _tunes_weights(self) -> bool:
+        decide = {"model.name", "model.initial_weights", "fine_tuning.backbone", "fine_tuning.weights", "parts.loader"}
+        return not decide.isdisjoint(self.tuning.ranges)
 
     def _pretrained_settings(self) -> tuple[str, ...]:
         """Return the settings that make the job read the channel `pretrained`."""

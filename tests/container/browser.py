@@ -17,6 +17,13 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.support.wait import WebDriverWait
 
 PATIENCE_SECONDS = 60
+# A chart without a single mark is not drawn.
+UNDRAWN = """
+return [...document.querySelectorAll(".plot")].filter((plot) => {
+  const marks = plot.querySelectorAll(".scatterlayer path, .barlayer path, .heatmaplayer image");
+  return plot.getBoundingClientRect().height < 100 || marks.length === 0;
+}).map((plot) => plot.closest("figure").id);
+"""
 
 
 @dataclass(frozen=True)
@@ -26,9 +33,21 @@ class Browser:
     driver: Chrome
 
     def open(self, page: Path) -> None:
-        """Open a report, and wait until its charts are drawn."""
+        """Open a page, and wait until its charts are drawn."""
         self.driver.get(page.as_uri())
         self.wait_for(lambda: self.run("return document.documentElement.dataset.charts") == "drawn")
+
+    def open_anew(self, page: Path) -> None:
+        """Open a page as a reader with a large screen and light colors does; forget what an earlier one left behind."""
+        self.resize(1280, 1000)
+        self.prefer("light")
+        self.complaints()
+        self.requests()
+        self.open(page)
+
+    def undrawn(self) -> list[str]:
+        """Return the ids of charts in which nothing is drawn."""
+        return list(self.run(UNDRAWN))
 
     def run(self, script: str, *arguments: object) -> Any:
         """Run JavaScript in the page; return what it returns."""

@@ -26,8 +26,7 @@ TINY = {
     "model.head": "[[8, 0.3]]",
     "training.epochs": "2",
     "training.batch_size": "8",
-    # What a tuning job adds to each of its training jobs, and what sagemaker-training's own launchers add.
-    "_tuning_objective_metric": "val_accuracy",
+    # What sagemaker-training's own launchers add.
     "sagemaker_program": "train.py",
 }
 

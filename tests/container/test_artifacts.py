@@ -53,7 +53,7 @@ def write(folder: Path, classes: tuple[str, ...]) -> facts.Metrics:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
     write_model(folder, model, SETTINGS, classes)
     predicted = predictions("evaluation", ("a/1.png", "b/2.png"), labels, probabilities, classes)
-    write_judgement(folder, metrics, (EPOCH,), predicted)
+    write_judgement(folder, metrics, (EPOCH,), predicted, facts.Diagnostics(rules=(), findings=()))
     return metrics
 
 

@@ -69,6 +69,15 @@ TESTED_ELSEWHERE = {
     *("input.memory_share", "input.disk_cache", "input.max_broken_share"),
     *("distribution.learning_rate_scaling", "distribution.synchronized_batch_normalization"),
     *("checkpoints.every_epochs", "checkpoints.every_minutes", "checkpoints.keep"),
+    *("evaluation.top_k", "evaluation.false_positive_cost", "evaluation.false_negative_cost"),
+    *("report.images", "report.pictures"),
+    *("diagnostics.off", "diagnostics.vanishing_gradient", "diagnostics.exploding_gradient"),
+    *("diagnostics.stuck_epochs", "diagnostics.overfit_epochs", "diagnostics.overtraining_epochs"),
+    *("diagnostics.dead_units_share", "diagnostics.memory_growth_mb"),
+    *("diagnostics.gpu_utilization", "diagnostics.waiting_share"),
+    *("tracking.tensorboard", "tracking.profile_first_step", "tracking.profile_steps", "tracking.secret"),
+    *("tracking.mlflow_uri", "tracking.mlflow_experiment"),
+    *("tracking.wandb_project", "tracking.wandb_entity", "tracking.wandb_mode"),
     *("parts.loader", "parts.preprocessor", "parts.evaluator", "parts.settings"),
 }
 

@@ -15,9 +15,9 @@ from container.modeling.input_pipeline.epochs import Epochs, Replicas
 from container.modeling.input_pipeline.labeled_images import LabeledImages
 from container.modeling.networks.models import build_model
 from container.modeling.optimization.checkpoints import CheckpointFolder
+from container.modeling.optimization.divergence import DivergedError
 from container.modeling.optimization.fit import Fitted, fit
 from container.modeling.optimization.predictor import Predictor
-from container.modeling.optimization.training_run import DivergedError
 from container.modeling.settings import (
     Augmentation,
     Checkpoints,
@@ -131,7 +131,7 @@ def test_a_stop_before_the_first_epoch_is_over_judges_what_there_is(tmp_path: Pa
 
 def test_a_loss_that_is_no_number_names_the_setting_to_lower(tmp_path: Path) -> None:
     with pytest.raises(
-        DivergedError, match=r"loss became nan in epoch 1: lower training\.learning_rate \(it was 0\.01\)"
+        DivergedError, match=r"loss became nan in epoch 1, step 1: lower training\.learning_rate \(it was 0\.01\)"
     ):
         Trained(settings(epochs=3), tmp_path, weights=np.full(40, np.nan, np.float32))
 

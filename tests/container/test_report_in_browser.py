@@ -18,13 +18,6 @@ from tests.container.made_up import HOSTILE_NAMES, write_results
 pytestmark = pytest.mark.slow
 
 MANY = (*HOSTILE_NAMES, *(f"class {number:03}" for number in range(133 - len(HOSTILE_NAMES))))
-# A chart without a single mark is not drawn.
-UNDRAWN = """
-return [...document.querySelectorAll(".plot")].filter((plot) => {
-  const marks = plot.querySelectorAll(".scatterlayer path, .barlayer path, .heatmaplayer image");
-  return plot.getBoundingClientRect().height < 100 || marks.length === 0;
-}).map((plot) => plot.closest("figure").id);
-"""
 TEXTS = """
 return [...document.querySelector(arguments[0]).querySelectorAll(arguments[1])].map((text) => text.textContent);
 """
@@ -49,17 +42,8 @@ def opened(chromium: Browser, folder: Path, *classes: str, images: int, epochs: 
     """Open the report of a made-up run."""
     write_results(folder, classes, images=images, epochs=epochs)
     page = write_report(folder, {})
-    ready(chromium)
-    chromium.open(page)
+    chromium.open_anew(page)
     return page
-
-
-def ready(chromium: Browser) -> None:
-    """Undo and forget what an earlier page left behind."""
-    chromium.resize(1280, 1000)
-    chromium.prefer("light")
-    chromium.complaints()
-    chromium.requests()
 
 
 def hover_texts(chromium: Browser, row: int, column: int, classes: int) -> list[str]:
@@ -72,7 +56,7 @@ def hover_texts(chromium: Browser, row: int, column: int, classes: int) -> list[
 
 def test_133_hostile_classes_are_drawn_without_a_complaint_or_a_request(chromium: Browser, tmp_path: Path) -> None:
     page = opened(chromium, tmp_path, *MANY, images=2000)
-    assert chromium.run(UNDRAWN) == []
+    assert chromium.undrawn() == []
     assert len(chromium.driver.find_elements(By.CSS_SELECTOR, ".plot")) == 10
     # A dialog that a name had opened would let this fail.
     assert chromium.driver.title.startswith("made-up-2026")
@@ -95,9 +79,8 @@ def test_the_report_of_a_real_job_shows_its_mistakes(chromium: Browser, tmp_path
     code, log = run(opt_ml)
     assert code == 0, log
     page = write_report(opt_ml.model_dir, {name: opt_ml.channel_dir(name) for name in ("validation", "evaluation")})
-    ready(chromium)
-    chromium.open(page)
-    assert chromium.run(UNDRAWN) == []
+    chromium.open_anew(page)
+    assert chromium.undrawn() == []
     shown = "return [...document.querySelectorAll('.mistakes img')].map((picture) => picture.naturalWidth)"
     mistakes = [
         row for row in Predictions.read(opt_ml.model_dir / PREDICTIONS_FILE).rows if row.label != row.prediction
@@ -110,7 +93,7 @@ def test_the_report_of_a_real_job_shows_its_mistakes(chromium: Browser, tmp_path
 
 def test_two_classes_show_counts_then_shares_and_mark_the_threshold(chromium: Browser, tmp_path: Path) -> None:
     opened(chromium, tmp_path, "healthy", "ill", images=200, epochs=1)
-    assert chromium.run(UNDRAWN) == []
+    assert chromium.undrawn() == []
     texts = hover_texts(chromium, 0, 1, 2)
     assert texts[:2] == ["true: healthy", "predicted: ill"]
     assert any(re.fullmatch(r"\d{5}\.png", text) for text in texts)
@@ -136,9 +119,8 @@ def test_page_and_charts_follow_the_systems_colors_and_the_readers_choice(chromi
     opened(chromium, tmp_path, "cat", "dog", "frog", images=100)
     light, light_picture = chromium.run(FILLS), chromium.screenshot()
     chromium.prefer("dark")
-    chromium.wait_for(lambda: chromium.run(FILLS) != light)
-    dark, dark_picture = chromium.run(FILLS), chromium.screenshot()
-    assert not set(light) & set(dark)
+    chromium.wait_for(lambda: not set(chromium.run(FILLS)) & set(light))
+    dark_picture = chromium.screenshot()
     assert np.asarray(light_picture).mean() > 230
     assert np.asarray(dark_picture).mean() < 45
     chromium.driver.find_element(By.CSS_SELECTOR, ".theme input[value=light]").click()
@@ -156,9 +138,10 @@ def test_the_page_fits_the_screen(chromium: Browser, tmp_path: Path, width: int)
 
 def test_it_prints_in_light_colors_and_goes_back(chromium: Browser, tmp_path: Path) -> None:
     opened(chromium, tmp_path, "cat", "dog", "frog", images=100)
+    light = chromium.run(FILLS)
     chromium.prefer("dark")
+    chromium.wait_for(lambda: not set(chromium.run(FILLS)) & set(light))
     dark = chromium.run(FILLS)
-    chromium.wait_for(lambda: chromium.run(FILLS) == dark)
     chromium.run("dispatchEvent(new Event('beforeprint'))")
     assert chromium.run(FILLS)[1] == "rgb(26, 31, 38)"
     chromium.run("dispatchEvent(new Event('afterprint'))")

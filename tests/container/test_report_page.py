@@ -13,7 +13,7 @@ from container.modeling.settings import ContainerSettings, Training
 from container.report import facts
 from container.report.page import write_report
 from tests.container.made_up import HOSTILE_NAMES, change_json, write_results
-from tests.container.pages import Page, made
+from tests.container.pages import made, shown_by_plotly, templates
 
 FILES = (facts.METRICS_FILE, facts.HISTORY_FILE, facts.PREDICTIONS_FILE, facts.CONFIG_FILE, facts.CLASSES_FILE)
 
@@ -68,24 +68,6 @@ def test_a_file_name_is_shown_as_it_is(tmp_path: Path) -> None:
     assert f"cat/{name}" in page.texts
     assert not page.pictures
     assert any("&lt;img src=x onerror=alert(1)&gt;%{x}.png" in text for text in shown_by_plotly(page))
-
-
-def templates(page: Page) -> set[str]:
-    """Return the texts of all charts in which plotly puts in values."""
-    return {trace.get("hovertemplate", "") for chart in page.charts().values() for trace in chart["data"]}
-
-
-def shown_by_plotly(page: Page) -> list[str]:
-    """Return the texts of all charts that plotly reads as a kind of HTML, but for those templates."""
-    keys = ("x", "y", "text", "customdata", "name")
-    return [
-        text
-        for chart in page.charts().values()
-        for trace in chart["data"]
-        for key in keys
-        for text in np.array(trace.get(key, []), dtype=object).ravel()
-        if isinstance(text, str)
-    ]
 
 
 CASES = {

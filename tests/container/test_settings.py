@@ -14,7 +14,17 @@ from pydantic.fields import FieldInfo
 from container.errors import SettingsError
 from container.modeling import overrides
 from container.modeling.config_file import CONFIG_FILE, load_settings
-from container.modeling.settings import ContainerSettings, Distribution, Model, Schedule, Section, Settings
+from container.modeling.settings import (
+    Choice,
+    ContainerSettings,
+    Distribution,
+    Model,
+    Range,
+    Schedule,
+    Section,
+    Settings,
+    Tracking,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 WORD = st.text("abcXYZ019 .:/=+@-_", min_size=1, max_size=20)
@@ -74,6 +84,10 @@ def of_type(annotation: Any, rules: Iterable[Any] = ()) -> st.SearchStrategy[Any
         return st.floats(lowest, highest, exclude_min="gt" in limits, exclude_max="lt" in limits)
     if annotation is JsonValue:
         return st.recursive(st.booleans() | st.integers(-9, 9) | TEXT, lambda inner: st.lists(inner, max_size=2))
+    if origin is typing.Union:
+        return st.one_of(*map(of_type, arguments))
+    if annotation in WHOLE:
+        return WHOLE[annotation]
     assert annotation is str, f"no strategy for {annotation}"
     if limits.get("pattern"):
         return st.from_regex(limits["pattern"], fullmatch=True, alphabet=st.characters(codec="ascii")).filter(
@@ -84,10 +98,18 @@ def of_type(annotation: Any, rules: Iterable[Any] = ()) -> st.SearchStrategy[Any
     return WORD if "max_length" in limits else TEXT
 
 
+# What is no group of settings, and has rules of its own.
+WHOLE: dict[Any, st.SearchStrategy[Any]] = {
+    Range: st.builds(Range, minimum=st.floats(0.1, 1), maximum=st.floats(2, 1e9)),
+    Choice: st.builds(Choice, values=st.lists(st.booleans() | st.floats(-9, 9) | TEXT, min_size=1, max_size=3)),
+}
+
 # Not every value of these goes with every value of other groups.
 LIMITED_BY_OTHERS: dict[type[BaseModel], dict[str, st.SearchStrategy[Any]]] = {
     Model: {"output": st.just("softmax")},
     Distribution: {"synchronized_batch_normalization": st.just(False)},
+    # It decides whether steps can be profiled.
+    Tracking: {"tensorboard": st.just(True)},
     Schedule: {"warmup_epochs": st.floats(0, 0.9), "name": st.sampled_from(["constant", "exponential", "cosine"])},
 }
 

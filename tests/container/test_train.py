@@ -42,6 +42,7 @@ def test_a_finished_job_leaves_the_files_of_the_model_archive(finished: tuple[Op
         "config.json",
         "config_dict.pkl",
         "confusion_matrix.pkl",
+        "diagnostics.json",
         "history.csv",
         "metrics.json",
         "model.h5",

@@ -47,6 +47,18 @@ def test_the_request_launches_by_the_aws_command_line_too(launched: Project, tmp
     assert not any(message.startswith("epoch=2 ") for message in messages)
 
 
+def test_jobs_stand_side_by_side(launched: Project) -> None:
+    launched.manage_local("--launch_training", "--set", "training.epochs=1")
+    listed = launched.client("sagemaker").list_training_jobs(SortBy="CreationTime", SortOrder="Descending")
+    last, *_, first = (job["TrainingJobName"] for job in listed["TrainingJobSummaries"])
+    history = launched.manage_local("--history").stdout
+    assert history.index(last) < history.index(first)
+    assert "training.epochs=1" in history
+    compared = launched.manage_local("--compare", first, last).stdout
+    assert re.search(r"training\.epochs +\d+ +1\b", compared)
+    assert re.search(r"evaluation_accuracy +\d\.\d{4} +\d\.\d{4}", compared)
+
+
 class TestFailures:
     """A failed job says why, and leaves nothing in the output bucket."""
 

@@ -50,6 +50,7 @@ def test_every_promised_file_lies_in_the_results(results: Path) -> None:
         "classes.json",
         "metrics.json",
         "config.json",
+        "diagnostics.json",
         "history.csv",
         "predictions.csv",
         "report.html",

@@ -231,11 +231,11 @@ def test_every_field_of_the_request_comes_back(aws: Any) -> None:
     assert "there is no model.tar.gz" in aws.warnings(name)
     warnings = aws.warnings(name)
     for field in ("VpcConfig", "KmsKeyId", "VolumeKmsKeyId",
-                  "DebugHookConfig", "TensorBoardOutputConfig", "ExperimentConfig", "ProfilerConfig",
+                  "DebugHookConfig", "ExperimentConfig", "ProfilerConfig",
                   "InfraCheckConfig", "EnableNetworkIsolation", "EnableSageMakerMetricsTimeSeries"):  # fmt: skip
         assert f"{field} is kept with the job but has no effect here" in warnings
     honored = ("RetryStrategy", "Environment", "CompressionType", "EnableManagedSpotTraining", "CheckpointConfig")
-    for field in ("RemoteDebugConfig", *honored):
+    for field in ("RemoteDebugConfig", "TensorBoardOutputConfig", *honored):
         assert field not in warnings
 
 

@@ -111,6 +111,22 @@ class TestEarlierJob:
             f"s3://{aws.bucket}/model",
         )
 
+    def test_of_the_trials_of_a_tuning_job_each_has_a_folder_in_the_common_one(
+        self, server: Server, wire: Wire, tmp_path: Path
+    ) -> None:
+        aws = local_aws.Aws(server, tmp_path)
+        aws.put(a__another="another trial's")
+        name = self.job(
+            aws,
+            'mkdir "$SAGEMAKER_BASE_DIR/checkpoints/$TRAINING_JOB_NAME" && '
+            'echo 1 > "$SAGEMAKER_BASE_DIR/checkpoints/$TRAINING_JOB_NAME/1"',
+            CheckpointConfig={"S3Uri": f"s3://{aws.bucket}/a/"},
+            HyperParameters={"_tuning_objective_metric": "best_val_accuracy"},
+        )
+        earlier = resuming.read_earlier_job(wire.aws(), name)
+        assert earlier.folder == ObjectPath(aws.bucket, f"a/{name}/")
+        assert earlier.checkpoints == (f"a/{name}/1",)
+
     def test_a_job_without_checkpoints_is_refused(self, server: Server, wire: Wire, tmp_path: Path) -> None:
         with pytest.raises(JobError, match="was launched without checkpoints"):
             resuming.read_earlier_job(wire.aws(), self.job(local_aws.Aws(server, tmp_path), "true"))

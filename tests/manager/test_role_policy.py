@@ -24,6 +24,7 @@ DATA, OUTPUT, LOGS, FOREIGN = (
 )
 ROLE, OTHER_ROLE = (f"arn:aws:iam::123456789012:role/{name}" for name in ("handwritten-digits-sagemaker", "admin"))
 REPOSITORY = "arn:aws:ecr:us-east-1:123456789012:repository/handwritten-digits/digits-cnn"
+SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:team/keys-AbCdEf"
 LOG_GROUPS = "arn:aws:logs:us-east-1:123456789012:log-group:"
 EVERYTHING = {
     "storage.kms_key": KEY,
@@ -34,6 +35,7 @@ EVERYTHING = {
     "aws.permissions_boundary": "arn:aws:iam::123456789012:policy/boundary",
     "model.initial_weights": "pretrained",
     "data.pretrained": "s3://elsewhere/models/old.tar.gz",
+    "tracking.secret": "team/keys",
 }
 
 
@@ -92,6 +94,7 @@ def test_there_are_many_actions_to_ask_for() -> None:
         (ROLE, set()),
         (OTHER_ROLE, set()),
         (KEY, set()),
+        (SECRET, set()),
         (REPOSITORY, {"ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"}),
         (f"{REPOSITORY}-of-others", set()),
         ("arn:aws:sagemaker:us-east-1:123456789012:training-job/digits-cnn-1", set()),
@@ -117,7 +120,7 @@ def test_on_no_resource_of_its_own_only_the_login_and_the_metrics_of_sagemaker(p
 
 
 class TestEverythingAtOnce:
-    """With keys, networks, a boundary, an earlier model in another bucket, and checkpoints."""
+    """With keys, networks, a boundary, an earlier model in another bucket, a secret, and checkpoints."""
 
     @pytest.mark.parametrize(
         ("resource", "context", "expected"),
@@ -129,6 +132,16 @@ class TestEverythingAtOnce:
                 {"kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"},
             ),
             (OTHER_KEY, {"kms:GrantIsForAWSResource": "true"}, set()),
+            (
+                OTHER_KEY,
+                {
+                    "kms:ViaService": "secretsmanager.us-east-1.amazonaws.com",
+                    "kms:EncryptionContext:SecretARN": SECRET,
+                },
+                {"kms:Decrypt"},
+            ),
+            (SECRET, {}, {"secretsmanager:GetSecretValue"}),
+            (SECRET.replace("keys", "others"), {}, set()),
             (FOREIGN, {}, set()),
             (FOREIGN, {"s3:prefix": "models/old.tar.gz"}, {"s3:ListBucket"}),
             (FOREIGN, {"s3:prefix": "secrets/"}, set()),

@@ -54,6 +54,15 @@ def test_parliament_finds_nothing_in_it(assignments: dict[str, str]) -> None:
 # What each request is asked for on: https://docs.aws.amazon.com/service-authorization/latest/reference/
 REPOSITORIES = "arn:aws:ecr:eu-central-1:123456789012:repository/"
 JOBS = "arn:aws:sagemaker:eu-central-1:123456789012:training-job/"
+TUNING_JOBS = "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/"
+TUNING = (
+    "CreateHyperParameterTuningJob",
+    "AddTags",
+    "ListTags",
+    "DescribeHyperParameterTuningJob",
+    "ListTrainingJobsForHyperParameterTuningJob",
+    "StopHyperParameterTuningJob",
+)
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/1111-2222"
 BUCKETS = "arn:aws:s3:::handwritten-digits"
 OURS, THEIRS = ({"aws:ResourceTag/Project": name} for name in ("handwritten-digits", "another"))
@@ -76,6 +85,12 @@ def is_allowed(action: str, resource: str, context: dict[str, str]) -> bool:
         ("sagemaker:ListTrainingJobs", "*", {}),
         ("sagemaker:ListTags", f"{JOBS}somebody-elses", {}),
         ("sagemaker:DeleteTrainingJob", f"{JOBS}older-2030-01-01-00-00-00", OURS),
+        ("sagemaker:ListHyperParameterTuningJobs", "*", {}),
+        ("sagemaker:ListTags", f"{TUNING_JOBS}somebody-elses", {}),
+        ("sagemaker:DeleteHyperParameterTuningJob", f"{TUNING_JOBS}older-300101-000000", OURS),
+        # --launch_tuning, --monitor, --tuning_results, --stop_tuning, --from_tuning
+        *((f"sagemaker:{action}", f"{TUNING_JOBS}digits-cnn-300101-000000", {}) for action in TUNING),
+        ("sagemaker:DescribeTrainingJob", f"{JOBS}digits-cnn-300101-000000-001-0123abcd", {}),
         # S3 asks for both where versions are deleted; --prune deletes images.
         *(("s3:DeleteObject", f"{BUCKETS}.{kind}/x", {}) for kind in ("data", "output", "logs")),
         *(("s3:DeleteObjectVersion", f"{BUCKETS}.{kind}/x", {}) for kind in ("data", "output", "logs")),
@@ -101,6 +116,8 @@ def test_what_the_commands_ask_for_is_allowed(action: str, resource: str, contex
         ("sagemaker:DeleteTrainingJob", f"{JOBS}older-2030-01-01-00-00-00", {}),
         ("sagemaker:DeleteTrainingJob", f"{JOBS}digits-cnn-2030-01-01-00-00-00", THEIRS),
         ("sagemaker:StopTrainingJob", f"{JOBS}somebody-elses", {}),
+        ("sagemaker:StopHyperParameterTuningJob", f"{TUNING_JOBS}somebody-elses", {}),
+        ("sagemaker:DeleteHyperParameterTuningJob", f"{TUNING_JOBS}digits-cnn-300101-000000", THEIRS),
         ("s3:PutObject", f"{BUCKETS}.output/job/output/model.tar.gz", {}),
         ("s3:DeleteObjectVersion", "arn:aws:s3:::another.data/x", {}),
         ("kms:CreateGrant", KEY, {}),

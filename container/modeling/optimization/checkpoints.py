@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from container.errors import ProjectError
 from container.modeling.optimization.history import History
 from container.modeling.settings import Checkpoints
+from container.report.facts import Finding
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class State(BaseModel):
     """In the order of the model's outputs."""
     history: History
     """The epochs so far, and how long the last improvement is ago."""
+    findings: tuple[Finding, ...] = ()
+    """What looked wrong in them."""
 
 
 @dataclass(frozen=True, eq=False)

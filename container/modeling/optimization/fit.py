@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
+import tensorflow as tf
 
+from container.modeling.diagnostics.watch import watch
 from container.modeling.distribution import Distribution
 from container.modeling.input_pipeline.batches import Batches
 from container.modeling.input_pipeline.epochs import Epochs
@@ -18,7 +20,7 @@ from container.modeling.optimization.steps import BatchAugmentor
 from container.modeling.optimization.training_run import Phase, TrainingRun
 from container.modeling.settings import ContainerSettings
 from container.modeling.stopping import Stop
-from container.report.facts import Epoch
+from container.report.facts import Diagnostics, Epoch
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ class Fitted:
     """The epoch whose weights the model now has."""
     stopped: bool
     """Whether the job was asked to stop."""
+    diagnostics: Diagnostics
+    """What looked wrong; the first host's."""
 
 
 def fit(
@@ -60,15 +64,43 @@ def fit(
         stop: ends training after the running steps, with a checkpoint.
         distribution: the devices that train.
         predictor: of the model.
-        observers: are told of the epochs.
+        observers: are told of the epochs, on the first host.
 
     Raises:
-        DivergedError: the loss became infinite or no number.
+        DivergedError: the loss became infinite or no number, or the gradients exploded.
         ForeignCheckpointError: the newest checkpoint is of another training.
     """
-    run = TrainingRun(
-        model, training, epochs, validation, settings, augmentor, checkpoints, stop, distribution, predictor, observers
-    )
+    gpus = len(tf.config.list_physical_devices("GPU")) if distribution.is_chief else 0
+    with watch(settings.diagnostics, model, training, validation, gpus) as watching:
+        run = TrainingRun(
+            model,
+            training,
+            epochs,
+            validation,
+            settings,
+            augmentor,
+            checkpoints,
+            stop,
+            distribution,
+            predictor,
+            observers,
+            watching,
+        )
+        _train(run, settings, checkpoints, distribution)
+        if distribution.is_chief and not run.stopping:
+            watching.after_training(run.history)
+    history = run.history
+    assert history.best is not None
+    if run.stopping:
+        logger.info("asked to stop: the model is that of the best epoch so far")
+    logger.info("kept_epoch=%d phase=%d", history.best.epoch, history.best.phase)
+    return Fitted(history.epochs, history.best, run.stopping, watching.diagnostics)
+
+
+def _train(
+    run: TrainingRun, settings: ContainerSettings, checkpoints: CheckpointFolder, distribution: Distribution
+) -> None:
+    """Go on from the newest checkpoint, if there is one, and train all phases."""
     phases = _phases(settings, distribution.replicas.count)
     checkpoint = _newest(checkpoints, distribution)
     if checkpoint is not None:
@@ -80,14 +112,8 @@ def fit(
     behind = len(run.history.epochs)
     for phase in phases:
         run.train(phase)
-    history = run.history
-    assert history.best is not None
-    if 0 < behind == len(history.epochs) and not run.stopping:
+    if 0 < behind == len(run.history.epochs) and not run.stopping:
         logger.warning("all epochs lie behind the checkpoint: nothing was trained; raise training.epochs to go on")
-    if run.stopping:
-        logger.info("asked to stop: the model is that of the best epoch so far")
-    logger.info("kept_epoch=%d phase=%d", history.best.epoch, history.best.phase)
-    return Fitted(history.epochs, history.best, run.stopping)
 
 
 def _newest(checkpoints: CheckpointFolder, distribution: Distribution) -> Checkpoint | None:

@@ -25,5 +25,9 @@ class ObservedEpoch:
 class Observer(Protocol):
     """Watches a training, on the first host alone. Training goes on by nothing that it does."""
 
+    def before_steps(self, first: int, count: int) -> None:
+        """Take note that training steps come, numbered from 1 over all epochs."""
+        return
+
     def after_epoch(self, epoch: ObservedEpoch) -> None:
         """Take note of an epoch."""

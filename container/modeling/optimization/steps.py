@@ -1,5 +1,6 @@
 """The compiled training step: augment, predict, compare, change the weights, on all devices."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from container.modeling.distribution import Distribution, expect_summed_gradient
 from container.modeling.input_pipeline.batches import NO_IMAGE
 from container.modeling.networks.models import class_probabilities
 from container.modeling.optimization.losses import LossFunction
+from container.modeling.optimization.measures import ExplodedStep, Measured, Measures
 
 # Random numbers that a layer may draw in a step before it meets those of the next one.
 DRAWS_PER_STEP = 1024
@@ -30,6 +32,7 @@ class Totals:
     """Mean over the images."""
     accuracy: float
     """Share of the images, as they were augmented."""
+    measured: Measured
 
 
 class TrainingSteps:
@@ -49,6 +52,7 @@ class TrainingSteps:
         batch_size: int,
         xla: bool,
         distribution: Distribution,
+        exploding_gradient: float = math.inf,
     ) -> None:
         self._model, self.optimizer, self._loss, self._augmentor = model, optimizer, loss, augmentor
         self._class_count, self._distribution = class_count, distribution
@@ -56,6 +60,8 @@ class TrainingSteps:
             optimizer.build(model.trainable_variables)
             # Sums over the images of the epoch: loss, correct predictions, images.
             self._sums = tf.Variable(tf.zeros(3, tf.float64), trainable=False)
+        self._measures = Measures(model.trainable_variables, exploding_gradient, distribution)
+        self._is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         expect_summed_gradients(optimizer)
         counted = [variable for variable in model.non_trainable_variables if "float" in str(variable.dtype)]
         self._settle = distribution.averager(counted)
@@ -69,8 +75,10 @@ class TrainingSteps:
         self._update = compiled(self._change_weights) if xla and not several else self._change_weights
         self._run = tf.function(self._several, autograph=False)
 
-    def run(self, batches: Any, first: int, count: int, seed: int, epoch: int) -> None:
+    def run(self, batches: Any, first: int, count: int, seed: int, epoch: int) -> ExplodedStep | None:
         """Train `count` steps; `first` is the first one's number in its epoch.
+
+        Returns the epoch's first step that exploded, where it is not the very last one: that one is not waited for.
 
         Args:
             batches: an iterator; each step takes a batch for each device of this host.
@@ -80,16 +88,18 @@ class TrainingSteps:
             epoch: from 0.
         """
         self._run(batches, tf.constant(first), tf.constant(count), tf.constant(self._seeds(seed, epoch)))
+        return self._measures.exploded_before
 
     @property
     def totals(self) -> Totals:
         """What the epoch's steps came to so far."""
         loss, correct, images = self._sums.numpy()
-        return Totals(loss / max(images, 1), correct / max(images, 1))
+        return Totals(loss / max(images, 1), correct / max(images, 1), self._measures.measured)
 
     def reset(self) -> None:
         """Begin an epoch."""
         self._sums.assign(tf.zeros_like(self._sums))
+        self._measures.reset()
 
     def settle(self) -> None:
         """Give what each device counts for itself, as batch normalization's averages, the mean over all devices."""
@@ -98,7 +108,7 @@ class TrainingSteps:
     @property
     def variables(self) -> list[Any]:
         """What the steps go on by, beside the model's weights: the optimizer's variables, the epoch's sums."""
-        return [*self.optimizer.variables, self._sums]
+        return [*self.optimizer.variables, self._sums, *self._measures.variables]
 
     def _seeds(self, seed: int, epoch: int) -> NDArray[np.uint32]:
         """Return a seed for each random generator of each device, all of them different in each epoch."""
@@ -113,7 +123,7 @@ class TrainingSteps:
 
     def _several(self, batches: Any, first: Any, count: Any, seeds: Any) -> None:
         def one_step(number: Any) -> tuple[Any]:
-            parts = zip(*(next(batches) for _ in range(self._local)), strict=True)
+            parts = zip(*self._measures.next_batches(batches, self._local), strict=True)
             steps = [first + number] * self._local
             self._distribution.run(self._step, *map(list, parts), steps, tf.unstack(seeds))
             return (number + 1,)
@@ -135,7 +145,7 @@ class TrainingSteps:
     def _change_weights(self, pixels: Any, targets: Any, weights: Any, is_image: Any) -> None:
         gradients, sums = self._gradients(pixels, targets, weights, is_image)
         pairs = zip(gradients, self._model.trainable_variables, strict=True)
-        # The outputs need not depend on each weight.
+        # The loss need not depend on each weight.
         known = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
         # In one message, and in one type, since it is packed.
         *totals, sums = self._distribution.sum([*(gradient for gradient, _ in known), sums])
@@ -143,8 +153,16 @@ class TrainingSteps:
             # Fillers are none of the images.
             images = tf.maximum(sums[-1], 1)
             totals = [total * (self._step_images / images) for total in totals]
+        self._measure(gradients, totals, sums)
         self.optimizer.apply_gradients(zip(totals, (variable for _, variable in known), strict=True))
         self._sums.assign_add(tf.cast(sums, tf.float64))
+
+    def _measure(self, gradients: list[Any], totals: list[Any], sums: Any) -> None:
+        found = iter(totals)
+        of_variables = [None if gradient is None else next(found) for gradient in gradients]
+        loss, _, images = tf.unstack(sums)
+        scale = self.optimizer.scale_loss(tf.constant(1.0)) if self._is_scaled else None
+        self._measures.add_step(of_variables, loss / tf.maximum(images, 1), scale)
 
     def _local_gradients(self, pixels: Any, targets: Any, weights: Any, is_image: Any) -> tuple[list[Any], Any]:
         """Return gradients of the batch's mean loss, and sums over its images: loss, correct predictions, images."""

@@ -1,7 +1,6 @@
 """A training run: where it stands, and the steps that bring it on."""
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from container.errors import ProjectError
+from container.modeling.diagnostics.watch import Watch
 from container.modeling.distribution import Distribution
 from container.modeling.input_pipeline.batches import Batches
 from container.modeling.input_pipeline.epochs import Epochs
@@ -24,8 +23,10 @@ from container.modeling.optimization.checkpoints import (
     ForeignCheckpointError,
     State,
 )
+from container.modeling.optimization.divergence import Limits
 from container.modeling.optimization.history import History
 from container.modeling.optimization.losses import build_loss
+from container.modeling.optimization.measures import ExplodedStep
 from container.modeling.optimization.observing import ObservedEpoch, Observer
 from container.modeling.optimization.optimizers import build_optimizer, reduce_on_plateau, set_iterations
 from container.modeling.optimization.predictor import Outputs, Predictor
@@ -44,10 +45,6 @@ PIXELS_PER_EXECUTION = 1 << 20
 PROGRESS_SECONDS = 30.0
 
 
-class DivergedError(ProjectError):
-    """The loss is no finite number any more."""
-
-
 @dataclass(frozen=True)
 class Phase:
     """A part of training with an optimizer of its own."""
@@ -64,7 +61,7 @@ class Phase:
 
 
 class TrainingRun:
-    """Where training stands. The arguments are those of `fit`."""
+    """Where training stands. The arguments are those of `fit`, and what watches it."""
 
     def __init__(
         self,
@@ -79,13 +76,17 @@ class TrainingRun:
         distribution: Distribution,
         predictor: Predictor,
         observers: Sequence[Observer],
+        watching: Watch,
     ) -> None:
         self._distribution = distribution
         self._model, self._settings, self._stop = model, settings, stop
         self._training, self._epochs, self._validation = training, epochs, validation
         self._augmentor, self._checkpoints = augmentor, checkpoints
         self._classes = training.images.classes
-        self._predictor, self._observers = predictor, observers
+        self._predictor, self._watching = predictor, watching
+        # Those that take their time come last: the figures of some rules are of the time that just passed.
+        self._observers: Sequence[Observer] = (watching, *observers) if distribution.is_chief else ()
+        self._limits = Limits(settings)
         self._loss = build_loss(settings.loss, settings.model.output)
         self._best_weights: list[NDArray[np.float32]] = []
         self._interrupted: Checkpoint | None = None
@@ -118,6 +119,7 @@ class TrainingRun:
                 )
         self._interrupted, self.history = checkpoint, state.history
         self._best_weights = list(checkpoint.arrays.get("best", ()))
+        self._watching.go_on_from(state.findings)
         logger.info("resumed_epoch=%d resumed_step=%d", len(state.history.epochs) + 1, state.step)
 
     def train(self, phase: Phase) -> None:
@@ -151,6 +153,7 @@ class TrainingRun:
             self._training.batch_size,
             self._settings.training.xla,
             self._distribution,
+            self._limits.gradient_norm,
         )
 
     def _may_leave(self) -> bool:
@@ -186,8 +189,9 @@ class TrainingRun:
         reduce_on_plateau(self._steps.optimizer, self._settings.schedule, self.history)
         left = self._phase.epochs - len(self.history.of_phase(self._phase.number)) + self._phase.later_epochs
         logger.info(self.history.line(row.epoch + left))
+        observed = ObservedEpoch(row, self.history, self._steps.totals, validation)
         for observer in self._observers:
-            observer.after_epoch(ObservedEpoch(row, self.history, self._steps.totals, validation))
+            observer.after_epoch(observed)
         self._steps.reset()
         every = self._settings.checkpoints.every_epochs
         # A part of an epoch, which only a stop judges, is gone on with from the checkpoint before.
@@ -205,7 +209,9 @@ class TrainingRun:
         self._look()
         while step < self._epochs.steps and not self.stopping:
             count = min(at_once, self._epochs.steps - step)
-            self._steps.run(batches, step, count, self._settings.training.seed, epoch)
+            for observer in self._observers:
+                observer.before_steps(epoch * self._epochs.steps + step + 1, count)
+            self._check_step(self._steps.run(batches, step, count, self._settings.training.seed, epoch))
             step += count
             if self._distribution.replicas.hosts == 1:
                 self._training.check_broken()
@@ -238,6 +244,7 @@ class TrainingRun:
         None: the job was asked to stop meanwhile, and may.
         """
         totals, trained = self._steps.totals, time.perf_counter()
+        self._check_step(totals.measured.exploded)
         self._check("loss", totals.loss)
         with self._validation.explained_errors():
             outputs = self._predictor(self._validation, self._is_in_vain)
@@ -257,15 +264,20 @@ class TrainingRun:
             val_accuracy=float(np.mean(probabilities.argmax(axis=1) == labels)),
             val_f1=f1(labels, probabilities),
             validation_seconds=time.perf_counter() - trained,
+            data_seconds=totals.measured.data_seconds,
+            gradient_norm=totals.measured.gradient_norm,
         )
         return row, outputs
 
     def _check(self, name: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"{name} became {value} in epoch {len(self.history.epochs) + 1}: lower "
-                f"{self._phase.learning_rate_setting} (it was {self._phase.learning_rate:g})"
-            )
+        phase = self._phase
+        epoch = len(self.history.epochs) + 1
+        self._limits.check_value(name, value, epoch, phase.learning_rate_setting, phase.learning_rate)
+
+    def _check_step(self, exploded: ExplodedStep | None) -> None:
+        phase = self._phase
+        epoch = len(self.history.epochs) + 1
+        self._limits.check_step(exploded, epoch, phase.learning_rate_setting, phase.learning_rate)
 
     def _look(self) -> bool:
         """Agree with the other hosts whether to stop; return whether the minutes between two checkpoints are over."""
@@ -276,7 +288,9 @@ class TrainingRun:
 
     def _save(self, step: int, seconds: float) -> None:
         # Nothing can go on from weights that are no numbers.
-        self._check("loss", self._steps.totals.loss)
+        totals = self._steps.totals
+        self._check_step(totals.measured.exploded)
+        self._check("loss", totals.loss)
         self._saved = time.monotonic()
         if not self._distribution.is_chief:
             return
@@ -290,6 +304,7 @@ class TrainingRun:
             fixed_settings=fixed_settings(self._settings),
             classes=self._classes,
             history=self.history,
+            findings=self._watching.diagnostics.findings,
         )
         arrays = {
             "model": self._model.get_weights(),

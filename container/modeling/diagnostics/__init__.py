@@ -1,0 +1,1 @@
+"""Rules that say, while a model is trained, what looks wrong and what may help."""

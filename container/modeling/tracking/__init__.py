@@ -1,0 +1,1 @@
+"""Following a training beside the job's log: TensorBoard, MLflow, Weights & Biases."""
