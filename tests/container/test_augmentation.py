@@ -268,6 +268,7 @@ def test_merged_layers_move_pixels_as_one_after_the_other() -> None:
     assert np.abs(together - in_turn).mean() < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names", [("RandomColorJitter", "RandomZoom", "CutMix"), pytest.param(SLOW, marks=pytest.mark.slow)]
 )
@@ -283,6 +284,7 @@ def test_mixed_precision_does_not_reach_the_augmentation(names: tuple[str, ...])
     np.testing.assert_array_equal(pixels, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LAYERS if name not in COLOR])
 def test_greyscale_images_are_augmented_too(name: str) -> None:
     arguments = {

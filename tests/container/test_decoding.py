@@ -171,6 +171,7 @@ class TestProportions:
         wanted = np.asarray(center.resize((20, 20), Image.Resampling.BILINEAR))
         decoder(fast, height=20, width=20, resize="crop").assert_near(encoded, wanted)
 
+    @pytest.mark.slow
     def test_pad_puts_black_around(self, fast: bool, kind: str, scale: int) -> None:
         encoded = encode(PHOTO.resize((40 * scale, 48 * scale)), kind, quality=95, subsampling=0)
         wanted = ImageOps.pad(Image.open(io.BytesIO(encoded)), (24, 24), Image.Resampling.BILINEAR)

@@ -187,6 +187,41 @@ def test_what_a_job_found_lies_in_its_model_folder(tmp_path: Path) -> None:
     assert not {"overfit", "dead_units"} & {*diagnostics.rules}
 
 
+# Cut in two, the processor stands for two GPUs.
+TWO_DEVICES = """
+import sys
+from pathlib import Path
+import tensorflow as tf
+(processor,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+from container.modeling.job import OptMl
+from container.modeling.train import run_job
+run_job(OptMl(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+def test_several_devices_find_what_one_does(tmp_path: Path) -> None:
+    found = []
+    for batch_size in (12, 6):
+        chosen = {"model.head": "[[8, 0.0]]", "training.batch_size": str(batch_size), "training.learning_rate": "1e-9"}
+        chosen |= {"distribution.synchronized_batch_normalization": "true", "diagnostics.stuck_epochs": "1"}
+        opt_ml = lay_out(tmp_path / str(batch_size), TINY | chosen | {"diagnostics.dead_units_share": "0.01"})
+        for picture in opt_ml.channel_dir("validation").glob("*/*"):
+            for number in range(5):
+                shutil.copy(picture, picture.with_stem(f"{picture.stem}-{number}"))
+        if batch_size == 12:
+            run_job(opt_ml)
+        else:
+            program = [sys.executable, "-c", TWO_DEVICES, str(opt_ml.base)]
+            subprocess.run(program, cwd=Path(__file__).parents[2], check=True, timeout=120)
+        diagnostics = facts.Diagnostics.read(opt_ml.model_dir / facts.DIAGNOSTICS_FILE)
+        found.append({finding.rule: finding.message for finding in diagnostics.findings})
+    assert "dead_units" in found[0]
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_what_was_found_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = Run(tmp_path, epochs=2, training={"min_delta": 100}, diagnostics=Diagnostics(overtraining_epochs=1))
     before = run.findings()["overtraining"]
@@ -218,6 +253,7 @@ class TestGradients:
             (variable.path, int(np.prod(variable.shape))) for variable in model.trainable_variables
         ]
 
+    @pytest.mark.slow
     def test_those_of_layers_behind_many_sigmoids_vanish(self, tmp_path: Path) -> None:
         deep = [dense(4, f"sigmoid_{number}", activation="sigmoid") for number in range(10)]
         model = network(keras.layers.Flatten(), dense(4, "first"), *deep)
@@ -313,6 +349,7 @@ class TestLosses:
     def test_one_that_falls_is_not(self, tmp_path: Path) -> None:
         assert "loss_not_decreasing" not in Run(tmp_path, 3, diagnostics=Diagnostics(stuck_epochs=1)).findings()
 
+    @pytest.mark.slow
     def test_learning_by_heart_is_overfitting(self, tmp_path: Path) -> None:
         finding = Run(tmp_path, 12, 0.02, images=noise(40), validation=noise(64)).findings()["overfit"]
         assert "augmentation.layers" in finding.remedy
@@ -410,6 +447,7 @@ class TestDeadUnits:
 class TestMemory:
     """What the process takes."""
 
+    @pytest.mark.slow
     def test_a_process_that_grows_is_found(self, tmp_path: Path) -> None:
         held: list[bytes] = []
 

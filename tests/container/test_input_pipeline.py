@@ -114,6 +114,7 @@ def test_pixels_that_are_in_memory_are_taken_as_they_are() -> None:
     np.testing.assert_array_equal(found, pixels[[2, 0]])
 
 
+@pytest.mark.slow
 def test_another_image_stands_for_a_broken_one_and_counts_nothing(images: LabeledImages, space: CacheSpace) -> None:
     spoil(images, 6, 8, 9)
     batches = Batches(images, SETTINGS, "training", space=space)
@@ -138,6 +139,7 @@ def test_few_broken_images_are_named_once(images: LabeledImages, caplog: pytest.
     assert "GIF" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "is_refused"), [(0.19, True), (0.2, False)])
 def test_too_many_broken_images_are_an_error(images: LabeledImages, share: float, is_refused: bool) -> None:
     spoil(images, 6)
@@ -246,6 +248,7 @@ def test_exhausted_memory_names_the_setting_to_lower(images: LabeledImages) -> N
         fail()
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_keeping_and_not_the_training(
     images: LabeledImages, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

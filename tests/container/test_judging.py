@@ -97,6 +97,7 @@ class TestScores:
             sklearn_metrics.confusion_matrix(case.labels, case.predicted, labels=positions),
         )
 
+    @pytest.mark.slow
     @few_examples
     @given(case=cases())
     def test_specificity_is_the_recall_of_all_other_classes(self, case: Case) -> None:
@@ -258,6 +259,7 @@ class TestThreshold:
         again = judge(case.labels, written, case.classes, case.settings, found.probability)
         assert again.threshold == found
 
+    @pytest.mark.slow
     @few_examples
     @given(chosen=BINARY, judged=BINARY)
     def test_that_of_another_set_is_taken_as_it_is(self, chosen: Case, judged: Case) -> None:

@@ -129,6 +129,7 @@ def test_a_stop_before_the_first_epoch_is_over_judges_what_there_is(tmp_path: Pa
     assert (len(trained.history), trained.result.best.epoch, trained.result.stopped) == (1, 1, True)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_names_the_setting_to_lower(tmp_path: Path) -> None:
     with pytest.raises(
         DivergedError, match=r"loss became nan in epoch 1, step 1: lower training\.learning_rate \(it was 0\.01\)"

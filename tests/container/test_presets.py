@@ -25,6 +25,7 @@ def test_each_goes_with_every_example(name: str, config: Path) -> None:
     assert override(ContainerSettings(), hyperparameters(settings)) == settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_each_is_a_model(name: str) -> None:
     settings = override(ContainerSettings(), preset(name) | {"fine_tuning.weights": "none"})

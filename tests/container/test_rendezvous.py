@@ -42,6 +42,7 @@ def test_all_go_on_when_all_are_there_and_the_port_is_free_again(port: int) -> N
     socket.create_server(("", port)).close()
 
 
+@pytest.mark.slow
 def test_who_does_not_come_is_named(port: int) -> None:
     chief, other = together(lambda: meet(HOSTS, 0, port, "job", 2), lambda: meet(HOSTS, 1, port, "job", 2))
     assert chief.startswith("127.0.0.3 of the job's 3 hosts did not come within 2 seconds")
@@ -53,6 +54,7 @@ def test_without_the_first_host_nobody_goes_on(port: int) -> None:
     assert error.startswith(f"127.0.0.1, the first of the job's hosts, did not answer on port {port} within 1 seconds")
 
 
+@pytest.mark.slow
 def test_who_is_of_another_job_or_none_is_not_let_in(port: int) -> None:
     def stranger() -> None:
         for _ in range(200):

@@ -14,6 +14,7 @@ from tests.container.made_up import write_results
 from tests.container.pages import made, numbers
 
 
+@pytest.mark.slow
 def test_the_curves_have_the_areas_that_the_metrics_tell(tmp_path: Path) -> None:
     metrics = write_results(tmp_path, tuple("abcd"), images=3000)
     charts = made(tmp_path).charts()
@@ -48,6 +49,7 @@ def test_the_threshold_of_two_classes_lies_on_their_curves(tmp_path: Path) -> No
     assert np.abs(points - [mark["x"][0], mark["y"][0]]).sum(axis=1).min() < 1e-6
 
 
+@pytest.mark.slow
 def test_the_matrix_has_a_level_for_each_pair_that_occurs_and_names_its_images(tmp_path: Path) -> None:
     metrics = write_results(tmp_path, tuple("abcdef"), images=200)
     heatmap = made(tmp_path).charts()["confusion-matrix"]["data"][0]
@@ -71,6 +73,7 @@ def test_best_epoch_and_the_change_of_phase_are_marked(tmp_path: Path) -> None:
     assert chart["data"][2]["name"] == "best epoch (9)"
 
 
+@pytest.mark.slow
 def test_many_epochs_are_thinned_in_the_tables_only(tmp_path: Path) -> None:
     write_results(tmp_path, ("a", "b"), epochs=3000)
     page = made(tmp_path)

@@ -32,6 +32,7 @@ def test_without_images_the_mistakes_are_listed(tmp_path: Path) -> None:
     assert re.search(r"^[ab]/\d{5}\.png$", page.text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_private_images_are_not_shown(tmp_path: Path) -> None:
     write_results(tmp_path / "job", ("a", "b"), settings=ContainerSettings(report=Report(images=False)))
     page = made(tmp_path / "job", save_pictures(tmp_path, tmp_path / "job"))
@@ -39,6 +40,7 @@ def test_private_images_are_not_shown(tmp_path: Path) -> None:
     assert "turned off by the setting report.images" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pictures", [0, 3, 1000])
 def test_the_most_confident_mistakes_of_both_sets_are_shown(tmp_path: Path, pictures: int) -> None:
     settings = ContainerSettings(report=Report(pictures=pictures))

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from PIL import Image
 from pydantic import ValidationError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-import wandb
 from container.modeling.settings import Settings, Tracking
 from tests.container.followed import CLASSES, follow, warnings
 from tests.container.servers import MlflowServer, WandbServer, answering, dead_url, silent_server
@@ -90,6 +90,7 @@ class TestTensorBoard:
 
 
 class TestMlflow:
+    @pytest.mark.slow
     def test_a_run_has_settings_figures_files_and_the_model(self, tmp_path: Path) -> None:
         with answering(MlflowServer()) as server:
             follow(tmp_path, {"tracking.mlflow_uri": server.url, "optimizer.name": "sgd", **LONG})
@@ -182,6 +183,7 @@ class TestWandb:
             sync(server, run)
         check_run(server, "flowers")
 
+    @pytest.mark.slow
     def test_nothing_in_the_models_folder_leads_out_of_it(self, tmp_path: Path) -> None:
         folder = follow(tmp_path, {"tracking.wandb_project": "p", "tracking.wandb_mode": "offline"})
         assert not [path for path in folder.rglob("*") if path.is_symlink()]

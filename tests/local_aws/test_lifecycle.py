@@ -55,6 +55,7 @@ def test_starting_at_the_same_time_makes_one_server(local_aws: Any, home: Path) 
     assert all(server == servers[0] for server in servers)
 
 
+@pytest.mark.slow
 def test_a_killed_server_is_not_taken_for_a_running_one(local_aws: Any, home: Path, eventually: Any) -> None:
     first = started(local_aws, home)
     (home / "images" / "stale").mkdir(parents=True)
@@ -85,6 +86,7 @@ def test_a_server_in_the_foreground_is_used_and_can_be_stopped(own_server: Any, 
     assert own_server.process.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_a_second_server_in_the_foreground_is_refused(own_server: Any, local_aws: Any) -> None:
     done = local_aws(home=own_server.home)
     assert done.returncode == 1
@@ -141,6 +143,7 @@ def test_a_server_that_breaks_while_it_starts_shows_its_log(local_aws: Any, tmp_
     assert "IsADirectoryError" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_next_server_has_the_same_port_where_it_is_free(local_aws: Any, home: Path) -> None:
     first = started(local_aws, home)["endpoint_url"]
     assert local_aws("stop", home=home).returncode == 0

@@ -14,6 +14,7 @@ from tests.aws import Aws, start_in_foreground
 KEY = "a-key-that-nobody-may-see"
 
 
+@pytest.mark.slow
 def test_a_job_gets_the_named_variables_and_nothing_shows_them(tmp_path: Path) -> None:
     server = start_in_foreground(
         tmp_path / "home", LOCAL_AWS_PASS_ENVIRONMENT="SOME_KEY, NOT_SET", SOME_KEY=KEY, ANOTHER_KEY="another"

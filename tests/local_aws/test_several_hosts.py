@@ -238,6 +238,7 @@ class TestCheckpoints:
         }
         return {name: answer["Body"].read().decode() for name, answer in contents.items()}
 
+    @pytest.mark.slow
     def test_a_file_that_its_host_deletes_vanishes_and_no_other_brings_it_back(self, own_aws: Any) -> None:
         aws = own_aws
         aws.put(checkpoints__old="old", checkpoints__kept="kept")

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from tests.aws import Server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("service", "ask", "code", "operation"),
     [

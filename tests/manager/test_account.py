@@ -134,6 +134,7 @@ def test_deleting_leaves_the_account_as_it_was(session: Session) -> None:
     assert account(session.aws) == before
 
 
+@pytest.mark.slow
 def test_deleting_keeps_data_unless_told_otherwise(session: Session) -> None:
     executed(session, Counting())
     commands.delete(session, with_data=False)
@@ -155,6 +156,7 @@ def test_what_comes_while_a_bucket_is_emptied_is_deleted_too(session: Session) -
     assert not any(account(session.aws).values())
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_told_with_the_reason_before_the_question(session: Session) -> None:
     executed(session, Counting())
     told, shown = listened(session)
@@ -167,6 +169,7 @@ def test_what_is_kept_is_told_with_the_reason_before_the_question(session: Sessi
     assert "going to" not in text
 
 
+@pytest.mark.slow
 def test_what_is_gone_already_counts_as_deleted(session: Session) -> None:
     executed(session, Counting())
     s3, bucket = session.aws.client("s3"), "shades-project.output"
@@ -177,6 +180,7 @@ def test_what_is_gone_already_counts_as_deleted(session: Session) -> None:
     assert not any(account(session.aws).values())
 
 
+@pytest.mark.slow
 def test_a_bucket_that_cannot_be_seen_is_told_of_and_not_touched(session: Session) -> None:
     executed(session, Counting())
     told, shown = listened(session)
@@ -256,6 +260,7 @@ class TestOfOthers:
         finally:
             s3.delete_bucket(Bucket="shades-project.data")
 
+    @pytest.mark.slow
     def test_a_repository_without_our_tag(self, session: Session) -> None:
         ecr = session.aws.client("ecr")
         ecr.create_repository(repositoryName="shades-project/shades")
@@ -399,6 +404,7 @@ def test_a_boundary_of_the_role_is_set_wherever_the_settings_name_one(session: S
         assert executed(with_boundary(arn), Counting()) == []
 
 
+@pytest.mark.slow
 def test_other_peoples_tags_and_stricter_looks_of_policies(session: Session) -> None:
     executed(session, Counting())
     s3, bucket = session.aws.client("s3"), "shades-project.output"

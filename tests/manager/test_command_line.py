@@ -49,6 +49,7 @@ class TestUsage:
             split_project, "--init_s3_buckets", "--set", "aws.region=eu-central-1"
         )
 
+    @pytest.mark.slow
     def test_a_missing_region_is_another_thing_than_missing_credentials(self, split_project: Project) -> None:
         credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
         nowhere = Project(split_project.root, split_project.environment | credentials)
@@ -65,6 +66,7 @@ class TestUsage:
 
 
 class TestBeforeAnything:
+    @pytest.mark.slow
     def test_images_must_be_split_first(self, project: Project) -> None:
         assert "python data_handler.py" in error(
             project, "--local", "--init_s3_buckets", "--set", "data.directory=none"
@@ -88,11 +90,13 @@ class TestBeforeAnything:
         roles = split_project.client("iam").list_roles()["Roles"]
         assert not any(role["RoleName"].startswith("never-made") for role in roles)
 
+    @pytest.mark.slow
     def test_a_launch_without_an_image_names_the_next_step(self, split_project: Project) -> None:
         assert "--build_and_push_docker_image" in error(
             split_project, "--local", "--launch_training", "--set", "project_name=never-made"
         )
 
+    @pytest.mark.slow
     def test_monitoring_without_a_job_says_so(self, split_project: Project) -> None:
         assert "there is no training job of other yet" in error(
             split_project, "--local", "--monitor", "--set", "algorithm_name=other"
@@ -169,6 +173,7 @@ class TestInit:
         )
         assert s3.get_bucket_policy(Bucket=OUTPUT)["Policy"]
 
+    @pytest.mark.slow
     def test_images_of_an_older_split_are_refused_until_pruned(self, initialized: Project) -> None:
         initialized.client("s3").put_object(Bucket=DATA, Key="training/dark/old.png", Body=png(1))
         assert "training/dark/old.png" in error(initialized, "--local", "--init_s3_buckets")
@@ -176,6 +181,7 @@ class TestInit:
         keys = {item["Key"] for item in initialized.client("s3").list_objects_v2(Bucket=DATA)["Contents"]}
         assert "training/dark/old.png" not in keys
 
+    @pytest.mark.slow
     def test_a_role_of_somebody_else_is_refused(self, initialized: Project) -> None:
         initialized.client("iam").create_role(RoleName="taken-name-sagemaker", AssumeRolePolicyDocument="{}")
         assert "somebody else's" in error(
@@ -204,6 +210,7 @@ class TestImage:
         assert told in line
         assert remedy in line
 
+    @pytest.mark.slow
     def test_a_changed_setting_needs_no_new_image(self, initialized: Project) -> None:
         initialized.manage_local("--build_and_push_docker_image")
         with (initialized.root / "container/modeling/config.py").open("a") as config:
@@ -222,6 +229,7 @@ class TestImage:
             config.write_text(before)
         assert "push the image second-project/shades" in shown
 
+    @pytest.mark.slow
     def test_a_job_does_not_train_on_another_split_than_the_present_one(self, initialized: Project) -> None:
         initialized.manage_local("--build_and_push_docker_image")
         record = initialized.root / "data/images-sets/split.json"

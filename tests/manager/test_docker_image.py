@@ -39,6 +39,7 @@ def build(project: Project, wire: Wire, answers: dict[str, tuple[int, Any]], *ar
     return done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_dry_run_names_the_registry_that_the_image_would_go_to(split_project: Project, account: Wire) -> None:
     shown, _ = build(split_project, account, PRESENT, "--dry_run")
     account_registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com"

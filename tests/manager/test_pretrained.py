@@ -161,6 +161,7 @@ class TestBackbonesInTheImage:
 
 
 class TestPresets:
+    @pytest.mark.slow
     def test_one_lies_between_the_config_file_and_what_is_set(self, split_project: Project) -> None:
         request, _ = dry_request(split_project, "--preset", "fine_tune", "--set", "training.epochs=3")
         sent = request["HyperParameters"]

@@ -187,11 +187,13 @@ class TestQuestion:
         assert done.returncode == 1 - launches
         assert self.launched(priced) == before + launches
 
+    @pytest.mark.slow
     def test_a_dry_run_asks_nothing(self, priced: Project) -> None:
         done = priced.manage("--launch_training", "--dry_run")
         assert done.returncode == 0, done.stderr
         assert "aws sagemaker create-training-job" in done.stdout
 
+    @pytest.mark.slow
     def test_where_the_price_is_unknown_nothing_is_asked(self, priced: Project, split_project: Project) -> None:
         done = split_project.manage_local("--launch_training", "--no_follow", "--set", "aws.ask_above_usd=0")
         assert "at an unknown price" in done.stdout

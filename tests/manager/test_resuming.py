@@ -92,6 +92,7 @@ class TestEarlierJob:
         aws.finish(name)
         return name
 
+    @pytest.mark.slow
     def test_it_is_read_from_its_description(self, server: Server, wire: Wire, tmp_path: Path) -> None:
         aws = local_aws.Aws(server, tmp_path)
         aws.put(a__checkpointsx="another's", model="an earlier one")

@@ -101,6 +101,7 @@ class TestTable:
 
 
 class TestOnAws:
+    @pytest.mark.slow
     def test_the_jobs_of_the_project_come_the_last_one_first(self, server: Server, wire: Wire, tmp_path: Path) -> None:
         aws = local_aws.Aws(server, tmp_path)
         jobs = [f"shades-2030-01-01-00-00-{second:02}" for second in range(12)]
@@ -117,6 +118,7 @@ class TestOnAws:
         prices = prices_of(wire.aws(), found)
         assert [job.cost(prices) for job in found] == [job.billable_seconds for job in found]
 
+    @pytest.mark.slow
     def test_the_command_shows_them(self, project: Project) -> None:
         shown = project.manage_local("--status", "--set", "algorithm_name=none-yet").stdout
         assert "there is no training job of none-yet yet" in shown

@@ -17,6 +17,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_what_has_no_placeholder_stays_as_it_is(content: object) -> None:
     assert template.render(content, {}, "test") == content
