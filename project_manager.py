@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     # For tests and for the curious: what AWS does to a spot job when it likes.
     add("--interrupt", nargs="?", const="", metavar="JOB", help=argparse.SUPPRESS)
     add("--status", action="store_true", help="show the last training jobs: how long, how they ended, what they cost")
-    add("--history", action="store_true", help="show all training jobs: what each changed, and how good it became")
+    add("--history", action="store_true", help="show the last training jobs: what each changed, and how good it became")
     add("--compare", nargs="+", metavar="JOB", help="show training jobs side by side, in a table and on a page")
     add("--delete", action="store_true", help="remove all that the project made on AWS; asks first")
     add("--stop_local_aws", action="store_true", help="stop the AWS on this machine, and forget all it holds")

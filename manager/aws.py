@@ -30,6 +30,8 @@ from manager import names
 from manager.errors import AwsError
 from manager.names import Place
 
+# As many as SageMaker's lists give at once; by themselves they give 10.
+LARGE_PAGES = {"PageSize": 100}
 FAILURES = (ClientError, BotoCoreError, ResponseParserError)
 """What boto3 raises where AWS refuses, does not answer, or answers nonsense."""
 

@@ -208,6 +208,10 @@ def download_results(
     Raises:
         ProjectError: the job has no results, they are damaged, the folder has no sets, or AWS refuses.
     """
+    if names.is_tuning_job(session.settings, job):
+        raise JobError(
+            f"{job} is a tuning job: --tuning_results {job} shows its training jobs, whose results there are"
+        )
     directory = results.download(session.aws, job, session.project_root / RESULTS, session.terminal)
     if remake:
         results.remake_report(directory, data)
@@ -230,12 +234,12 @@ def status(session: Session) -> None:
 
 
 def history(session: Session) -> None:
-    """Show all of the project's training jobs: what each changed, and how good its model became.
+    """Show the project's last training jobs: what each changed, and how good its model became.
 
     Raises:
         ProjectError: AWS refuses.
     """
-    jobs = job_history.all_jobs(session.aws, session.settings)
+    jobs = job_history.latest_jobs(session.aws, session.settings)
     if not jobs:
         session.terminal.plain(f"there is no training job of {session.settings.algorithm_name} yet")
         return

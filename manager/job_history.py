@@ -1,5 +1,6 @@
 """The project's training jobs side by side: what was tried, and what came of it (`--history`, `--compare`)."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from manager.status import PARALLEL_QUESTIONS, UNKNOWN, JobRecord
 # What SageMaker found in the log, by the template's names: the most telling ones first.
 METRICS = ("evaluation_accuracy", "best_val_accuracy", "best_val_f1", "best_val_loss")
 MOST_COMPARED = 8
+# AWS is asked twice about each.
+MOST_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,13 @@ class TrainedJob:
         return self.record.name
 
 
-def all_jobs(aws: Aws, settings: Settings) -> list[TrainedJob]:
-    """Return the project's training jobs, the last one first.
+def latest_jobs(aws: Aws, settings: Settings) -> list[TrainedJob]:
+    """Return the project's training jobs, the last one first, up to MOST_SHOWN.
 
     Raises:
         AwsError: AWS refuses to tell.
     """
-    return read_jobs(aws, list(training.job_names(aws, settings)))
+    return read_jobs(aws, list(itertools.islice(training.job_names(aws, settings), MOST_SHOWN)))
 
 
 def read_jobs(aws: Aws, jobs: Sequence[str]) -> list[TrainedJob]:
@@ -106,6 +109,8 @@ def show_history(jobs: Sequence[TrainedJob], prices: Mapping[str, Price], termin
             )
         )
     terminal.table("Training jobs, and which settings the one before had not", header, rows, whole=2)
+    if len(jobs) == MOST_SHOWN:
+        terminal.prose(f"these are the last {MOST_SHOWN}; --compare takes any others by their names")
 
 
 def show_comparison(jobs: Sequence[TrainedJob], prices: Mapping[str, Price], terminal: Terminal) -> None:

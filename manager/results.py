@@ -111,7 +111,13 @@ def remake_report(directory: Path, data: Path | None) -> None:
 
 
 def open_in_browser(page: Path, terminal: Terminal) -> None:
-    """Show a page in the user's browser, or say where it is."""
+    """Show a page in the user's browser, or say where it is.
+
+    Raises:
+        ResultsError: there is no such page.
+    """
+    if not page.is_file():
+        raise ResultsError(f"{page} does not exist: --download_results JOB --remake_report makes it of what there is")
     if not webbrowser.open(page.resolve().as_uri()):
         terminal.plain(f"no browser can be opened here: the page is {page}")
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from container.modeling.settings import Settings
 from manager import names
-from manager.aws import Aws, error_code
+from manager.aws import LARGE_PAGES, Aws, error_code
 from manager.errors import JobError
 from manager.plan import ApiCall, Plan
 from manager.role import RoleState, plan_policies_removal, read_role
@@ -262,7 +262,11 @@ def _tuning_jobs(aws: Aws, settings: Settings) -> tuple[str, ...]:
     pages = aws.client("sagemaker").get_paginator("list_hyper_parameter_tuning_jobs")
     own = []
     with aws.explained("could not list the tuning jobs"):
-        for job in (job for page in pages.paginate() for job in page["HyperParameterTuningJobSummaries"]):
+        for job in (
+            job
+            for page in pages.paginate(PaginationConfig=LARGE_PAGES)
+            for job in page["HyperParameterTuningJobSummaries"]
+        ):
             if is_own(aws, settings, job["HyperParameterTuningJobArn"]):
                 name = str(job["HyperParameterTuningJobName"])
                 if job["HyperParameterTuningJobStatus"] in RUNNING:
@@ -275,7 +279,9 @@ def _check_nothing_runs(aws: Aws, settings: Settings) -> None:
     """See that no job of the project is running; Search tells of a job that was launched just now a little later."""
     pages = aws.client("sagemaker").get_paginator("list_training_jobs")
     with aws.explained("could not list the training jobs"):
-        for page in (page for status in RUNNING for page in pages.paginate(StatusEquals=status)):
+        for page in (
+            page for status in RUNNING for page in pages.paginate(StatusEquals=status, PaginationConfig=LARGE_PAGES)
+        ):
             for job in page["TrainingJobSummaries"]:
                 if is_own(aws, settings, job["TrainingJobArn"]):
                     raise _still_running(job["TrainingJobName"])

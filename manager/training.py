@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from container.modeling import overrides
 from container.modeling.settings import Settings
 from manager import names, template
-from manager.aws import Aws, error_code
+from manager.aws import LARGE_PAGES, Aws, error_code
 from manager.errors import JobError, TemplateError
 from manager.monitoring import describe_job
 from manager.plan import ApiCall, FileCall, Plan
@@ -173,7 +173,12 @@ def job_names(aws: Aws, settings: Settings) -> Iterator[str]:
     """
     pages = aws.client("sagemaker").get_paginator("list_training_jobs")
     with aws.explained("could not list the training jobs"):
-        found = pages.paginate(NameContains=settings.algorithm_name, SortBy="CreationTime", SortOrder="Descending")
+        found = pages.paginate(
+            NameContains=settings.algorithm_name,
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            PaginationConfig=LARGE_PAGES,
+        )
         for page in found:
             for summary in page["TrainingJobSummaries"]:
                 name, arn = summary["TrainingJobName"], summary["TrainingJobArn"]

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from container.errors import SettingsError
 from container.modeling import overrides
 from container.modeling.settings import ContainerSettings
-from manager.aws import Aws, error_code
+from manager.aws import LARGE_PAGES, Aws, error_code
 from manager.errors import JobError
 from manager.monitoring import ENDED
 
@@ -133,7 +133,12 @@ def read_tuning_job(aws: Aws, job: str) -> TuningJob:
     with aws.explained(f"could not list the training jobs of {job}"):
         found = [
             Trial.read(summary)
-            for page in pages.paginate(HyperParameterTuningJobName=job, SortBy="CreationTime", SortOrder="Ascending")
+            for page in pages.paginate(
+                HyperParameterTuningJobName=job,
+                SortBy="CreationTime",
+                SortOrder="Ascending",
+                PaginationConfig=LARGE_PAGES,
+            )
             for summary in page["TrainingJobSummaries"]
         ]
     return TuningJob(

@@ -18,7 +18,7 @@ from container.modeling.overrides import MAX_HYPERPARAMETERS
 from container.modeling.settings import Settings
 from container.modeling.tuning_settings import MOST_EPOCHS, MOST_JOBS
 from manager import names, template
-from manager.aws import Aws, error_code
+from manager.aws import LARGE_PAGES, Aws, error_code
 from manager.errors import JobError, TemplateError
 from manager.plan import ApiCall, FileCall, Plan
 from manager.template import ABSENT
@@ -172,7 +172,10 @@ def tuning_job_names(aws: Aws, settings: Settings) -> Iterator[str]:
     pages = aws.client("sagemaker").get_paginator("list_hyper_parameter_tuning_jobs")
     with aws.explained("could not list the tuning jobs"):
         found = pages.paginate(
-            NameContains=names.tuning_prefix(settings), SortBy="CreationTime", SortOrder="Descending"
+            NameContains=names.tuning_prefix(settings),
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            PaginationConfig=LARGE_PAGES,
         )
         for page in found:
             for summary in page["HyperParameterTuningJobSummaries"]:

@@ -137,7 +137,11 @@ def last_job(session: Session) -> str:
         ProjectError: there is none, or AWS refuses.
     """
     aws, settings = session.aws, session.settings
-    tuned = next(tuning.tuning_job_names(aws, settings), None)
+    try:
+        tuned = next(tuning.tuning_job_names(aws, settings), None)
+    except AwsError:
+        # Who follows training jobs may not be allowed to list others.
+        tuned = None
     trained = next(training.job_names(aws, settings), None)
     if tuned is None or trained is None:
         return tuned or training.last_job(aws, settings)

@@ -18,7 +18,10 @@ Rule = Literal[
     "waiting_for_data",
 ]
 # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
-SECRET = r"^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:)?[A-Za-z0-9/_+=.@-]{1,512}$|^$"
+SECRET = (
+    r"^$|^[A-Za-z0-9/_+=.@-]{1,512}$|"
+    r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]{1,512}-[A-Za-z0-9]{6}$"
+)
 # A password in it would stand in the job's request, which DescribeTrainingJob shows.
 SERVER = r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$"
 # Environment variables of trackers that nobody else is to see.

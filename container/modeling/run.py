@@ -34,7 +34,7 @@ from container.modeling.own_parts.checked import OwnMetrics
 from container.modeling.own_parts.errors import PartError, explained_parts
 from container.modeling.own_parts.parts import OwnParts, load_parts
 from container.modeling.settings import ContainerSettings
-from container.modeling.stopping import deferred_stop
+from container.modeling.stopping import Stop, deferred_stop
 from container.modeling.summary import ImageSummary, summarize
 from container.modeling.tracking.trackers import Trackers, open_trackers
 from container.report.facts import Metrics, Predictions
@@ -95,7 +95,7 @@ def _train_and_evaluate(
     checkpoints = CheckpointFolder(job.checkpoints_dir, settings.checkpoints)
     # One for the epochs and the evaluation: it is traced once.
     predictor = Predictor(model, len(images.classes), distribution)
-    with deferred_stop() as stop, _trackers(settings, job, model, images.classes, distribution) as trackers:
+    with deferred_stop() as stop, _trackers(settings, job, model, images.classes, distribution, stop) as trackers:
         with explained_parts(), training.explained_errors():
             fitted = fit(
                 model,
@@ -115,7 +115,6 @@ def _train_and_evaluate(
         if distribution.is_chief:
             # A stop leaves two minutes, of which many evaluation images may need more: the model comes first.
             write_model(job.opt_ml.model_dir, model, settings, images.classes)
-        # For the same reason the set that the model is judged by comes first.
         outputs = {EVALUATION: _outputs(predictor, evaluation), VALIDATION: _outputs(predictor, validation)}
         predicted = _predictions(outputs, images.classes, parts)
         sets = {TRAINING: training, VALIDATION: validation, EVALUATION: evaluation}
@@ -125,10 +124,13 @@ def _train_and_evaluate(
         )
         if distribution.is_chief:
             write_judgement(job.opt_ml.model_dir, metrics, fitted.history, predicted, fitted.diagnostics)
-            write_page(job.opt_ml.model_dir, {name: _channel_folder(job, name) for name in outputs})
+        logger.info("evaluation_accuracy=%.4f evaluation_loss=%.4f", metrics.accuracy, metrics.loss)
+        # The page reads them again.
+        del outputs, predicted
+        if distribution.is_chief:
+            write_page(job.opt_ml.model_dir, {name: _channel_folder(job, name) for name in (EVALUATION, VALIDATION)})
         for tracker in trackers:
             tracker.finish(metrics, job.opt_ml.model_dir)
-    logger.info("evaluation_accuracy=%.4f evaluation_loss=%.4f", metrics.accuracy, metrics.loss)
     return metrics
 
 
@@ -151,13 +153,18 @@ def _augmentor(settings: ContainerSettings, class_count: int, parts: OwnParts) -
 
 @contextmanager
 def _trackers(
-    settings: ContainerSettings, job: Job, model: keras.Model, classes: tuple[str, ...], distribution: Distribution
+    settings: ContainerSettings,
+    job: Job,
+    model: keras.Model,
+    classes: tuple[str, ...],
+    distribution: Distribution,
+    stop: Stop,
 ) -> Iterator[tuple[Trackers, ...]]:
     """Open the trackers, on the first host alone."""
     if not distribution.is_chief:
         yield ()
         return
-    with open_trackers(settings, job, model, classes) as trackers:
+    with open_trackers(settings, job, model, classes, stop) as trackers:
         yield (trackers,)
 
 

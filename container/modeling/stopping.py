@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from container.errors import ProjectError
-
 STOPPED_EARLY = "the job was stopped before training began: there is no model to save"
 
 
-class JobStoppedError(ProjectError):
-    """The job was asked to stop for the second time."""
+class JobStoppedError(BaseException):
+    """The job was asked to stop for the second time. What guards against any Exception lets it through."""
 
 
 class Stop:

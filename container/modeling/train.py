@@ -22,6 +22,7 @@ from container.modeling.overrides import override
 from container.modeling.own_parts.errors import PARTS_FOLDER
 from container.modeling.own_parts.sources import check_parts
 from container.modeling.settings import ContainerSettings
+from container.modeling.stopping import JobStoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def reported_failure(opt_ml: OptMl) -> Iterator[None]:
 
 def _explain(error: BaseException) -> str:
     """Return what went wrong in one sentence, and log the traceback of what nobody foresaw."""
-    if isinstance(error, ProjectError):
+    if isinstance(error, ProjectError | JobStoppedError):
         return str(error)
     logger.error("training failed", exc_info=error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -18,6 +18,7 @@ from container.modeling.optimization.predictor import Outputs
 from container.modeling.optimization.steps import Totals
 from container.modeling.overrides import override
 from container.modeling.settings import ContainerSettings
+from container.modeling.stopping import Stop
 from container.modeling.tracking.trackers import Trackers, open_trackers
 from container.report import facts
 from container.report.judging import judge
@@ -38,6 +39,7 @@ def follow(
     name: str = "job-1",
     epochs: range = range(1, 4),
     ends_amid: bool = False,
+    is_stopped: bool = False,
 ) -> Path:
     """Show a training to the trackers of these settings; return the folder of its model.
 
@@ -47,15 +49,18 @@ def follow(
         name: of the training job.
         epochs: that are trained; those before are known from a checkpoint.
         ends_amid: whether an error ends it after them.
+        is_stopped: whether the job is asked to stop after them.
     """
     settings = override(ContainerSettings(), {"image.height": "8", "image.width": "8", **assignments})
     opt_ml = OptMl(base)
     job = Job(opt_ml, name, {}, (), (), (), ("algo-1",), "algo-1", "ml.c5.xlarge")
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
     history = History(epochs=tuple(map(row_of, range(1, epochs.start))))
-    with suppress(InterruptedTrainingError), open_trackers(settings, job, model, CLASSES) as trackers:
+    stop = Stop()
+    with suppress(InterruptedTrainingError), open_trackers(settings, job, model, CLASSES, stop) as trackers:
         for number in epochs:
             history = _train_epoch(trackers, model, history, number)
+        stop.requested = is_stopped
         if ends_amid:
             raise InterruptedTrainingError
         trackers.finish(_write(opt_ml.model_dir, model, settings, history, name), opt_ml.model_dir)

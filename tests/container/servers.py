@@ -102,9 +102,16 @@ class WandbServer:
     keys: set[str] = field(default_factory=set)
     """By which requests came."""
 
+    hangs_after_begin: bool = False
+    """Whether nothing is answered any more once there is a run."""
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Ends the hanging."""
+
     def respond(self, request: "Request") -> tuple[int, dict[str, Any]]:
         """Answer any request."""
         self.keys.add(request.password)
+        if self.hangs_after_begin and self.run:
+            self.ended.wait()
         if request.path == "/graphql":
             operation = re.search(r"(query|mutation)\s+(\w+)", request.document["query"])
             assert operation

@@ -162,7 +162,25 @@ class TestNobodyAnswers:
         assert (folder / "metrics.json").is_file()
 
 
+# A training that is asked to stop, in a process of its own.
+STOPPED = (
+    "import sys, pathlib; from tests.container.followed import follow; "
+    "follow(pathlib.Path(sys.argv[1]), {'tracking.wandb_project': 'p'}, is_stopped=True)"
+)
+
+
 class TestWandb:
+    @pytest.mark.slow
+    def test_after_a_stop_a_server_that_hangs_does_not_hold_up_the_end_of_the_process(self, tmp_path: Path) -> None:
+        server = WandbServer(hangs_after_begin=True)
+        with answering(server):
+            variables = os.environ | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+            command = [sys.executable, "-c", STOPPED, str(tmp_path)]
+            # Far less than the two minutes that SageMaker gives, far more than the tracker may take.
+            done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=50, check=True)
+            server.ended.set()
+        assert "Weights & Biases is switched off, and training goes on" in done.stderr
+
     @pytest.mark.slow
     def test_a_run_has_settings_figures_files_and_the_model(self, tmp_path: Path) -> None:
         with answering(WandbServer()) as server:
@@ -279,7 +297,8 @@ def sync(server: WandbServer, run: Path) -> None:
     """Do what a person does with a run that was written without a network."""
     environment = os.environ | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false"}
     program = [sys.executable, "-m", "wandb", "sync", str(run)]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    # It leaves a log in the working directory.
+    done = subprocess.run(program, env=environment, cwd=run.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

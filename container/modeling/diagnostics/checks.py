@@ -37,10 +37,11 @@ def makers(
     yield "loss_not_decreasing", lambda: LossNotDecreasing(settings)
     yield "overfit", lambda: Overfit(settings)
     yield "overtraining", lambda: Overtraining(settings)
-    yield "dead_units", lambda: DeadUnits(settings, ReluUnits(model, validation))
     yield "growing_memory", lambda: GrowingMemory(settings)
     yield "low_gpu_utilization", lambda: LowGpuUtilization(settings, context.enter_context(GpuSampler(gpus)))
     yield "waiting_for_data", lambda: WaitingForData(settings, training)
+    # The last one: it takes its time, and others look at what just passed.
+    yield "dead_units", lambda: DeadUnits(settings, ReluUnits(model, validation))
 
 
 class VanishingGradient(Check):

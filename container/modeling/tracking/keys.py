@@ -1,7 +1,7 @@
 """The keys of trackers: environment variables, which a secret of AWS Secrets Manager holds as one JSON object.
 
-They get into this process alone, never into a job's request, its settings or its files; what is logged of a tracker
-passes through `hide_keys`.
+They get into this process alone, never into a job's request, its settings or its files; the warnings about a tracker
+pass through `hide_keys`.
 """
 
 import os

@@ -113,6 +113,9 @@ class MlflowRun:
         for row in rows:
             self._log(shown_epoch(row), row.epoch)
 
+    def abandon(self) -> None:
+        """Nothing of it holds up the end of the process."""
+
     def finish(self, results: Results | None) -> None:
         """Show the results and the model, and end the run."""
         if results is None:

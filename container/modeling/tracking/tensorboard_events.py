@@ -5,6 +5,7 @@ tf.summary.write takes are described in tensorboard/plugins/scalar/metadata.py a
 of https://github.com/tensorflow/tensorboard/tree/2.21.0.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from container.modeling.settings import Tracking
 from container.modeling.tracking.confusion_picture import confusion_png
 from container.modeling.tracking.shown import shown_epoch, shown_results
 from container.modeling.tracking.tracker import Results
+
+logger = logging.getLogger(__name__)
 
 # Figures of the training steps, and of the validation, which TensorBoard shows in groups by what is before the slash.
 GROUPS = {"val_loss": "validation", "val_accuracy": "validation", "val_f1": "validation", "seconds": "time"}
@@ -55,8 +58,12 @@ class TensorBoardEvents:
         if self._is_profiling and first >= chosen + self._settings.profile_steps:
             self._end_profile()
         elif first <= chosen < first + count:
-            tf.profiler.experimental.start(str(self._folder))
-            self._is_profiling = True
+            try:
+                tf.profiler.experimental.start(str(self._folder))
+            except tf.errors.OpError as error:
+                logger.warning("the steps are not profiled: %s", error.message)
+            else:
+                self._is_profiling = True
 
     def log_epoch(self, epoch: ObservedEpoch) -> None:
         """Write an epoch's figures, and what the model took the validation images for."""
@@ -70,6 +77,9 @@ class TensorBoardEvents:
                 _scalar(f"{GROUPS.get(name, 'training')}/{name}", value, number)
             _picture("validation/confusion_matrix", confusion_png(matrix, self._classes), number)
         self._writer.flush()
+
+    def abandon(self) -> None:
+        """Nothing of it holds up the end of the process."""
 
     def finish(self, results: Results | None) -> None:
         """Write the figures of the finished model, and close the file."""

@@ -5,7 +5,6 @@ import queue
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,11 @@ class Tracker(Protocol):
         """Show an epoch, by its number."""
 
     def finish(self, results: Results | None) -> None:
-        """Show what came of the training, None where it failed; nothing else is called afterwards."""
+        """Show what came of the training, None where it failed; nothing else is called afterwards, but `abandon`."""
+
+    def abandon(self) -> None:
+        """End at once what would hold up the end of the process, whatever is still to be sent."""
+        return
 
 
 class Guard:
@@ -74,9 +77,17 @@ class Guard:
         """Let the tracker do something, if it still works."""
         self._carry_out(action)
 
-    def close(self, deadline: float) -> None:
-        """End the tracker, once it has done all; wait for that until the deadline, as time.monotonic() counts."""
+    def end(self) -> None:
+        """End the tracker, once it has done all."""
         self._is_off.set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the tracker has done all that it will."""
+        return self._is_off.is_set()
+
+    def give_up(self, seconds: float) -> None:
+        """End what is left of the tracker after it was waited for so many seconds."""
 
     def switch_off(self, reason: str, remedy: str) -> None:
         """End the tracker, and say so once."""
@@ -114,13 +125,21 @@ class BackgroundGuard(Guard):
         else:
             self._actions.put(action)
 
-    def close(self, deadline: float) -> None:
+    def end(self) -> None:
         """See the base class."""
         self._actions.put(None)
-        began = time.monotonic()
-        self._thread.join(max(0.0, deadline - began))
-        if self._thread.is_alive():
-            self.switch_off(f"it was not done {time.monotonic() - began:.0f} s after the end", self.tracker.remedy)
+
+    @property
+    def is_over(self) -> bool:
+        """See the base class."""
+        return self._is_off.is_set() or not self._thread.is_alive()
+
+    def give_up(self, seconds: float) -> None:
+        """See the base class."""
+        if not self.is_over:
+            self.switch_off(f"it was not done {seconds:.0f} s after the end", self.tracker.remedy)
+        if self._is_off.is_set():
+            self.tracker.abandon()
 
     def _work(self) -> None:
         while (action := self._actions.get()) is not None:

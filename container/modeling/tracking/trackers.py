@@ -17,6 +17,7 @@ import keras
 from container.modeling.job import Job
 from container.modeling.optimization.observing import ObservedEpoch
 from container.modeling.settings import ContainerSettings
+from container.modeling.stopping import Stop
 from container.modeling.tracking.keys import KeysError, hide_keys, read_keys
 from container.modeling.tracking.tracker import BackgroundGuard, Guard, Results
 from container.report.facts import Metrics
@@ -26,13 +27,14 @@ logger = logging.getLogger(__name__)
 # How long the end of a job may wait for what is still being sent: results and model, or what a failed job leaves. After
 # a request to stop SageMaker gives two minutes for everything.
 RESULTS_SECONDS, STOPPED_SECONDS, FAILED_SECONDS = 300.0, 20.0, 10.0
+POLL_SECONDS = 0.05
 
 
 class Trackers:
     """All trackers of a training: an Observer."""
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
-        self._guards = guards
+    def __init__(self, guards: Sequence[Guard], stop: Stop) -> None:
+        self._guards, self._stop = guards, stop
         self._is_over = False
         for guard in guards:
             guard.call(guard.tracker.begin)
@@ -51,8 +53,7 @@ class Trackers:
 
     def finish(self, metrics: Metrics, folder: Path) -> None:
         """Show what came of the training, once all files of model.tar.gz lie in their folder; wait until it is sent."""
-        seconds = STOPPED_SECONDS if metrics.stopped else RESULTS_SECONDS
-        self._end(Results(metrics, folder), seconds)
+        self._end(Results(metrics, folder), RESULTS_SECONDS)
 
     def close(self) -> None:
         """End the trackers of a training that failed; after `finish` this does nothing."""
@@ -62,16 +63,25 @@ class Trackers:
         if self._is_over:
             return
         self._is_over = True
-        deadline = time.monotonic() + seconds
         for guard in self._guards:
             guard.call(partial(guard.tracker.finish, results))
+            guard.end()
+        began, stopped = time.monotonic(), None
+        while not all(guard.is_over for guard in self._guards):
+            # It may come before the wait, or amid.
+            if self._stop.requested and stopped is None:
+                stopped = time.monotonic()
+            deadlines = [began + seconds] + ([stopped + STOPPED_SECONDS] if stopped is not None else [])
+            if time.monotonic() >= min(deadlines):
+                break
+            time.sleep(POLL_SECONDS)
         for guard in self._guards:
-            guard.close(deadline)
+            guard.give_up(time.monotonic() - began)
 
 
 @contextmanager
 def open_trackers(
-    settings: ContainerSettings, job: Job, model: keras.Model, classes: Sequence[str]
+    settings: ContainerSettings, job: Job, model: keras.Model, classes: Sequence[str], stop: Stop
 ) -> Iterator[Trackers]:
     """Open the trackers that the settings ask for; there may be none.
 
@@ -80,8 +90,9 @@ def open_trackers(
         job: names the runs; a job that was interrupted goes on in the runs that it began.
         model: that is trained.
         classes: names, in the order of the model's outputs.
+        stop: shortens the wait at the end.
     """
-    trackers = Trackers(_guards(settings, job, model, classes))
+    trackers = Trackers(_guards(settings, job, model, classes), stop)
     try:
         yield trackers
     finally:

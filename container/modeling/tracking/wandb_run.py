@@ -7,10 +7,12 @@ import logging
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from container.modeling.optimization.observing import ObservedEpoch
 from container.modeling.settings import ContainerSettings
@@ -26,6 +28,8 @@ OFFLINE_FOLDER = "wandb"
 REQUEST_SECONDS, RETRIES, INIT_SECONDS = 5.0, 1, 20.0
 # Figures of epochs are sent so often while a server is away for a moment.
 STREAM_RETRIES = 5
+# The program that sends what is logged.
+SERVICE = "wandb-core"
 # What the end of a run waits for.
 FINISH_SECONDS = 60.0
 # Its reports of its own errors to its makers hold up the end of a program where there is no network.
@@ -107,6 +111,13 @@ class WandbRun:
         if self._settings.tracking.wandb_mode == "offline":
             _keep_offline_runs(Path(self._folder.name, "wandb"), results.folder / OFFLINE_FOLDER)
         self._folder.cleanup()
+
+    def abandon(self) -> None:
+        """End W&B's own process: at the end of ours it would wait for it."""
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if any(SERVICE in Path(word).name for word in child.cmdline()[:2]):
+                    child.kill()
 
     def _log_results(self, results: Results) -> None:
         import wandb
