@@ -1,10 +1,11 @@
-"""What all charts of a report have in common: their parts, their look, and how names get into them.
+"""What the charts of all pages have in common: their parts, their look, and how names get into them.
 
 A chart is drawn by plotly.js in the reader's browser. Colors are CSS variables (`var(--evaluation)`), which the page's
-own script replaces, so that charts follow light and dark; report.css has their values.
+own script replaces, so that charts follow light and dark; page.css has their values.
 """
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -147,9 +148,14 @@ def shortened(name: str, longest: int) -> str:
 
 def axis_labels(names: Sequence[str]) -> tuple[str, ...]:
     """Return a short text for each name, ready for plotly, and no two the same: an axis has each once."""
+    longest = LONGEST_LABEL if len(names) <= MOST_ROWS else LONGEST_OF_MANY
+    return tuple(html.escape(label, quote=False) for label in distinct_labels(names, longest))
+
+
+def distinct_labels(names: Sequence[str], longest: int = LONGEST_LABEL) -> tuple[str, ...]:
+    """Return a text of about so many characters at most for each name, and no two the same."""
     labels: list[str] = []
     taken: set[str] = set()
-    longest = LONGEST_LABEL if len(names) <= MOST_ROWS else LONGEST_OF_MANY
     for name in names:
         short = shortened(printable(name), longest)
         number, label = 1, short
@@ -157,7 +163,7 @@ def axis_labels(names: Sequence[str]) -> tuple[str, ...]:
             number += 1
             label = f"{short} ({number})"
         taken.add(label)
-        labels.append(html.escape(label, quote=False))
+        labels.append(label)
     return tuple(labels)
 
 
@@ -169,3 +175,22 @@ def percent(share: float, digits: int = 1) -> str:
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """Return `1 image` or `2,000 images`."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return `17 s`, `4 min 5 s` or `2 h 3 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def finite(value: float) -> float | None:
+    """Return a number as a chart takes it: None leaves a gap."""
+    return value if math.isfinite(value) else None
+
+
+def number_text(value: float) -> str:
+    """Return a number with four digits that count."""
+    return f"{value:.4g}" if math.isfinite(value) else "not finite"

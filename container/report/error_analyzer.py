@@ -1,6 +1,5 @@
 """Pictures of what a model gets wrong, and right, for notebooks and scripts. It needs matplotlib: no job imports it."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
 from container.dataset.text import printable
 from container.report.charts import plural, shortened
 from container.report.class_names import checked_probabilities, names_in_order, positions_of
+from container.report.picture import Picture
 from container.report.pixels import Pixels
 
 COLUMNS = 5
@@ -23,15 +23,6 @@ PICTURE_WIDTH, PICTURE_HEIGHT, HEADING_HEIGHT, EMPTY_HEIGHT = 2.0, 2.5, 0.4, 0.6
 # In points, and how wide a character is in the mean, as a share of that.
 FONT_SIZE, HEADING_FONT_SIZE, CHARACTER_WIDTH = 9.0, 11.0, 0.65
 WRONG_COLOR, RIGHT_COLOR, QUIET_COLOR = "#b3261e", "#1b6e3c", "#5f6368"
-
-
-class Picture(Figure):
-    """A figure that a notebook shows when it is a cell's last value, whether or not pyplot was ever imported."""
-
-    def _repr_png_(self) -> bytes:
-        written = io.BytesIO()
-        self.savefig(written, format="png")
-        return written.getvalue()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,37 +1,22 @@
-"""Writes report.html: what a training job came to, on one page that needs nothing but itself.
+"""Writes report.html: what a training job came to, on one page."""
 
-The page may be opened, mailed and printed anywhere: it has plotly.js, its style and its pictures in itself, and its
-Content-Security-Policy forbids the browser to load anything, and to run any other script than its own. Names of files
-and classes come from outside: jinja2 escapes them in HTML and in the JSON that the charts are made of, and charts.py
-for plotly.
-"""
-
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from container.dataset.text import printable
-from container.report.charts import Chart, Table, percent, plural
+from container.report.charts import Table
 from container.report.class_charts import balance_chart, scores_chart
 from container.report.confusion_chart import confusion_chart
 from container.report.curve_charts import precision_recall_chart, roc_chart
 from container.report.facts import REPORT_FILE
+from container.report.html_page import render_page, write_page
 from container.report.reliability_chart import reliability_chart
 from container.report.results import Results, SettingValue
-from container.report.summary import duration, figures, sentences
+from container.report.summary import figures, sentences
 from container.report.thumbnails import Mistakes, most_confident_mistakes
 from container.report.training_charts import training_charts
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
-
-TEMPLATES = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True)
@@ -57,32 +42,17 @@ def write_report(folder: Path, image_folders: Mapping[str, Path]) -> Path:
         DataError: a file is missing or damaged, or is not of the same job as the others.
         OSError: the page cannot be written.
     """
-    page = render(Results.read(folder), image_folders)
-    target, incomplete = folder / REPORT_FILE, folder / f".{REPORT_FILE}.incomplete"
-    try:
-        incomplete.write_text(page, encoding="utf-8")
-        incomplete.replace(target)
-    finally:
-        incomplete.unlink(missing_ok=True)
-    return target
+    return write_page(folder / REPORT_FILE, render(Results.read(folder), image_folders))
 
 
 def render(results: Results, image_folders: Mapping[str, Path]) -> str:
     """Return the page, as HTML."""
-    from plotly.offline import get_plotlyjs
-
-    environment = _environment()
-    library, script = get_plotlyjs(), (TEMPLATES / "report.js").read_text(encoding="utf-8")
     metrics = results.metrics
-    return environment.get_template("report.html").render(
-        title=printable(metrics.training_job) or "Training job",
-        policy=_policy(library, script),
-        library=_markup(library),
-        script=_markup(script),
-        style=_markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+    return render_page(
+        "report.html",
+        metrics.training_job or "Training job",
         results=results,
         metrics=metrics,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         sentences=sentences(results),
         figures=figures(results),
         training=training_charts(results),
@@ -96,43 +66,6 @@ def render(results: Results, image_folders: Mapping[str, Path]) -> str:
         defaults=_settings_table(results.settings, is_default=True),
         versions=Table(("package", "version"), tuple(sorted(metrics.versions.items())), text_columns=2),
     )
-
-
-def _environment() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "plural": plural,
-        "duration": duration,
-        "printable": printable,
-        "chart_json": _chart_json,
-    }
-    return environment
-
-
-def _policy(*scripts: str) -> str:
-    """Return a Content-Security-Policy for a page with these scripts: https://www.w3.org/TR/CSP3/."""
-    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
-    sources = " ".join(f"'sha256-{digest}'" for digest in digests)
-    # plotly.js sets styles of single elements, and makes its pictures as data: and blob: URLs.
-    return (
-        f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _chart_json(chart: Chart) -> "Markup":
-    """Return a chart's data for a script element: JSON without a `<` that could end it."""
-    figure = json.loads(chart.figure.to_json(engine="json"))
-    return _markup(json.dumps(figure, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 def _pictures(results: Results, image_folders: Mapping[str, Path]) -> Pictures:
@@ -163,9 +96,3 @@ def _settings_table(settings: tuple[SettingValue, ...], *, is_default: bool) -> 
 
 def _value_text(value: object) -> str:
     return value or "empty" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _markup(text: str) -> "Markup":
-    from markupsafe import Markup
-
-    return Markup(text)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from container.dataset.text import printable
-from container.report.charts import percent, plural
+from container.report.charts import duration, percent, plural
 from container.report.confusion_chart import most_confused
 from container.report.facts import Judgement
 from container.report.results import EVALUATION, JUDGED_SETS, Results
@@ -86,15 +86,6 @@ def figures(results: Results) -> tuple[Figure, ...]:
 def quoted(name: str) -> str:
     """Return a name as it stands in a sentence."""
     return f"\N{LEFT DOUBLE QUOTATION MARK}{printable(name)}\N{RIGHT DOUBLE QUOTATION MARK}"
-
-
-def duration(seconds: float) -> str:
-    """Return `17 s`, `4 min 5 s` or `2 h 3 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _what_was_trained(results: Results) -> str:

@@ -13,7 +13,9 @@ from container.report.charts import (
     VALIDATION_COLOR,
     Chart,
     Table,
+    finite,
     new_figure,
+    number_text,
     percent,
 )
 from container.report.facts import HISTORY_FILE, Epoch
@@ -53,6 +55,13 @@ def training_charts(results: Results) -> tuple[Chart, ...]:
     )
 
 
+def epoch_axis(first: int, last: int) -> dict[str, object]:
+    """Return an axis of epochs, with room for the marks at its ends."""
+    # Epochs are whole numbers: an axis left to itself shows halves of them where they are few.
+    few = {"dtick": 1} if last - first < 10 else {}
+    return {"range": [first - 0.6, last + 0.6], "showgrid": False, **few}
+
+
 def _curve(
     results: Results,
     key: str,
@@ -66,7 +75,12 @@ def _curve(
     history, best = results.history, results.metrics.best_epoch
     epochs = [row.epoch for row in history]
     is_share = key == "accuracy"
-    figure = new_figure(HEIGHT, "epoch", xaxis=_epoch_axis(history), yaxis={"tickformat": ".0%"} if is_share else {})
+    figure = new_figure(
+        HEIGHT,
+        "epoch",
+        xaxis=_axis_of(history),
+        yaxis={"tickformat": ".0%"} if is_share else {},
+    )
     number = "%{y:.2%}" if is_share else "%{y:.4g}"
     for name, values, color, dash in (
         ("training", training, TRAINING_COLOR, "dot"),
@@ -75,19 +89,19 @@ def _curve(
         figure.add_trace(
             Scatter(
                 x=epochs,
-                y=[_finite(values(row)) for row in history],
+                y=[finite(values(row)) for row in history],
                 name=name,
-                mode=_mode(history),
+                mode=_mode(len(history)),
                 line={"color": color, "width": 2, "dash": dash},
                 marker={"size": 5},
                 hovertemplate=f"epoch %{{x}}: {number}",
             )
         )
-    _mark_best(figure, best.epoch, _finite(validation(best)))
+    _mark_best(figure, best.epoch, finite(validation(best)))
     _mark_phases(figure, history)
 
     def shown(value: float) -> str:
-        return percent(value, 2) if is_share else _number(value)
+        return percent(value, 2) if is_share else number_text(value)
 
     first, last = history[0], history[-1]
     return Chart(
@@ -116,13 +130,17 @@ def _learning_rate(results: Results) -> Chart:
     # An axis that tells equal rates apart would show their last digit.
     value_axis = {"type": "log", "dtick": 1} if is_wide_range else {"rangemode": "tozero"}
     figure = new_figure(
-        HEIGHT, "epoch", xaxis=_epoch_axis(history), yaxis=value_axis | {"exponentformat": "e"}, showlegend=False
+        HEIGHT,
+        "epoch",
+        xaxis=_axis_of(history),
+        yaxis=value_axis | {"exponentformat": "e"},
+        showlegend=False,
     )
     figure.add_trace(
         Scatter(
             x=[row.epoch for row in history],
             y=rates,
-            mode=_mode(history),
+            mode=_mode(len(history)),
             line={"color": TRAINING_COLOR, "width": 2},
             marker={"size": 5},
             hovertemplate="epoch %{x}: %{y:.3g}<extra></extra>",
@@ -132,11 +150,11 @@ def _learning_rate(results: Results) -> Chart:
     return Chart(
         key="learning-rate",
         title="Learning rate",
-        summary=f"Learning rate at the end of each epoch: {_number(rates[0])} in epoch {history[0].epoch}, "
-        f"{_number(rates[-1])} in epoch {history[-1].epoch}.",
+        summary=f"Learning rate at the end of each epoch: {number_text(rates[0])} in epoch {history[0].epoch}, "
+        f"{number_text(rates[-1])} in epoch {history[-1].epoch}.",
         note="The optimizer's step size at the end of each epoch.",
         figure=figure,
-        table=_table(results, ("learning rate",), lambda row: (_number(row.learning_rate),)),
+        table=_table(results, ("learning rate",), lambda row: (number_text(row.learning_rate),)),
         is_wide=False,
     )
 
@@ -150,7 +168,7 @@ def _time(results: Results) -> Chart:
         "training": ([_compute_seconds(row) for row in history], TRAINING_COLOR),
         "validation": ([row.validation_seconds for row in history], VALIDATION_COLOR),
     }
-    figure = new_figure(HEIGHT, "epoch", "seconds", xaxis=_epoch_axis(history), barmode="stack", bargap=0.15)
+    figure = new_figure(HEIGHT, "epoch", "seconds", xaxis=_axis_of(history), barmode="stack", bargap=0.15)
     epochs = [row.epoch for row in history]
     for name, (seconds, color) in shares.items():
         hover = "epoch %{x}: %{y:.3g} s"
@@ -185,15 +203,12 @@ def _compute_seconds(row: Epoch) -> float:
     return max(0.0, row.seconds - row.validation_seconds - row.data_seconds)
 
 
-def _epoch_axis(history: Sequence[Epoch]) -> dict[str, object]:
-    first, last = history[0].epoch, history[-1].epoch
-    # Epochs are whole numbers: an axis left to itself shows halves of them where they are few.
-    few = {"dtick": 1} if last - first < 10 else {}
-    return {"range": [first - 0.6, last + 0.6], "showgrid": False, **few}
+def _axis_of(history: Sequence[Epoch]) -> dict[str, object]:
+    return epoch_axis(history[0].epoch, history[-1].epoch)
 
 
-def _mode(history: Sequence[Epoch]) -> str:
-    return "lines+markers" if len(history) <= MOST_EPOCHS // 4 else "lines"
+def _mode(epochs: int) -> str:
+    return "lines+markers" if epochs <= MOST_EPOCHS // 4 else "lines"
 
 
 def _mark_best(figure: "Figure", epoch: int, value: float | None) -> None:
@@ -238,11 +253,3 @@ def _table(results: Results, names: tuple[str, ...], values: Callable[[Epoch], t
         rows=tuple((f"{row.epoch} (best)" if row.epoch == best else str(row.epoch), *values(row)) for row in shown),
         note=f"{left_out:,} epochs are left out; {HISTORY_FILE} has all." if left_out else "",
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "not finite"

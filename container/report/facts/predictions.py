@@ -110,13 +110,15 @@ class Predictions:
         """
         try:
             with file.open(newline="", encoding="utf-8") as opened:
-                header, *rows = csv.reader(opened, strict=True)
-            known = len(PREDICTION_COLUMNS)
-            if tuple(header[:known]) != PREDICTION_COLUMNS:
-                raise ValueError(f"its columns do not begin with {', '.join(PREDICTION_COLUMNS)}")
-            classes = tuple(name.removeprefix(PROBABILITY) for name in header[known:] if name.startswith(PROBABILITY))
-            metrics = tuple(header[known + len(classes) :])
-            return cls(classes, metrics, tuple(_prediction(row, classes, metrics) for row in rows))
+                # Row by row: as texts, all cells together take several times the memory.
+                rows = csv.reader(opened, strict=True)
+                header, known = next(rows, []), len(PREDICTION_COLUMNS)
+                if tuple(header[:known]) != PREDICTION_COLUMNS:
+                    raise ValueError(f"its columns do not begin with {', '.join(PREDICTION_COLUMNS)}")
+                names = header[known:]
+                classes = tuple(name.removeprefix(PROBABILITY) for name in names if name.startswith(PROBABILITY))
+                metrics = tuple(names[len(classes) :])
+                return cls(classes, metrics, tuple(_prediction(row, classes, metrics) for row in rows))
         except (OSError, ValueError, csv.Error) as error:
             raise unreadable(file, error) from None
 

@@ -4,7 +4,7 @@
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
   const canHover = matchMedia("(hover: hover)");
-  // Of the text block of an A4 page with the margins of report.css, in CSS pixels.
+  // Of the text block of an A4 page with the margins of page.css, in CSS pixels.
   const PRINT_WIDTH = 690;
   const PRINT_GAP = 20;
   const config = { displaylogo: false, displayModeBar: false, scrollZoom: false };
