@@ -77,8 +77,13 @@ def parser() -> argparse.ArgumentParser:
     add("--yes", action="store_true", help="answer every question with yes, for scripts")
     add("--with_data", action="store_true", help="let --delete remove buckets that hold objects, too")
     add("--open", action="store_true", help="show the page of --download_results or --compare in the browser")
-    add("--remake_report", action="store_true", help="let --download_results make report.html anew")
-    add("--data", type=Path, metavar="FOLDER", help="the sets whose images the report that is made anew may show")
+    add("--remake_report", action="store_true", help="let --download_results make report.html anew, without images")
+    add(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="let --download_results make report.html anew, with images of the sets here",
+    )
     add("--prune", action="store_true", help="delete images from the data bucket that are in no set any more")
     command_line.add_settings_options(options)
     return grammar

@@ -214,7 +214,7 @@ def download_results(
         )
     directory = results.download(session.aws, job, session.project_root / RESULTS, session.terminal)
     if remake:
-        results.remake_report(directory, data)
+        results.remake_report(directory, data, session.terminal)
     results.show(directory, f"{directory.relative_to(session.project_root)}/", session.terminal)
     if in_browser:
         results.open_in_browser(directory / REPORT_FILE, session.terminal)

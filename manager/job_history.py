@@ -93,7 +93,15 @@ def differences(jobs: Sequence[TrainedJob]) -> dict[str, tuple[str, ...]]:
 
 def show_history(jobs: Sequence[TrainedJob], prices: Mapping[str, Price], terminal: Terminal) -> None:
     """Print jobs in a table, and what each was tried with that the one before it was not."""
-    header = ("training job", "status", "duration", "about USD", "accuracy", "validation", "changed")
+    header = (
+        "training job",
+        "status",
+        "duration",
+        "about USD",
+        "evaluation\naccuracy",
+        "best val\naccuracy",
+        "changed",
+    )
     rows = []
     for job, before in zip(jobs, [*jobs[1:], None], strict=True):
         changed = differences([job, before]) if before else {}
@@ -108,7 +116,7 @@ def show_history(jobs: Sequence[TrainedJob], prices: Mapping[str, Price], termin
                 "\n".join(f"{name}={texts[0]}" for name, texts in changed.items()),
             )
         )
-    terminal.table("Training jobs, and which settings the one before had not", header, rows, whole=2)
+    terminal.table("Training jobs, and what each changed of the settings of the one before", header, rows, whole=2)
     if len(jobs) == MOST_SHOWN:
         terminal.prose(f"these are the last {MOST_SHOWN}; --compare takes any others by their names")
 

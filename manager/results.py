@@ -89,12 +89,13 @@ def show(directory: Path, shown_as: str, terminal: Terminal) -> None:
     terminal.plain(f"everything is in {shown_as}")
 
 
-def remake_report(directory: Path, data: Path | None) -> None:
-    """Make the report of downloaded results anew.
+def remake_report(directory: Path, data: Path | None, terminal: Terminal) -> None:
+    """Make the report of downloaded results anew, and say with which images.
 
     Args:
         directory: the folder of the results.
         data: the folder of the sets, whose images it may show; None: it shows none.
+        terminal: where to say so.
 
     Raises:
         DataError: the results cannot be read.
@@ -108,6 +109,10 @@ def remake_report(directory: Path, data: Path | None) -> None:
             f"{data} holds neither of {' and '.join(REPORTED_SETS)}: give the folder that data_handler.py split into"
         )
     write_report(directory, sets)
+    images = (
+        f"the images of {', '.join(map(str, sets.values()))}" if sets else "no images (--data FOLDER gives it some)"
+    )
+    terminal.done(f"make {REPORT_FILE} anew, with {images}")
 
 
 def open_in_browser(page: Path, terminal: Terminal) -> None:

@@ -41,6 +41,12 @@ def launch_tuning(session: Session, pushed: image.Image | None, *, initialized: 
         session.terminal.warn(f"trials are without what SageMaker's tuning lacks: {', '.join(definition.left_out)}")
     if not session.aws.endpoint_url and (url := names.console_url(place, job, "hyper-tuning-jobs")):
         session.terminal.plain(f"  its page in the console is {url}")
+    if (objective := settings.tuning.objective).startswith("best_") and not objective.endswith(
+        settings.training.monitor
+    ):
+        session.terminal.warn(
+            f"trials are judged by {objective}, but keep the epoch with the best training.monitor={settings.training.monitor}"
+        )
     for parameter in parameters:
         session.terminal.prose(f"  tunes {parameter}")
     launching.confirm_cost(session, training_request, tuning.most_trials(settings, parameters))

@@ -245,6 +245,8 @@ def _type_words(annotation: Any) -> str:
 
 
 def _plural(annotation: Any) -> str:
+    if typing.get_origin(annotation) is typing.Literal:
+        return _type_words(annotation)
     if typing.get_origin(annotation) is dict:
         return "tables"
     if typing.get_origin(annotation) is typing.Annotated:

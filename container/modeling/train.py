@@ -125,3 +125,5 @@ def _log_to_stdout() -> None:
     # Keras warns that HDF5 is a legacy format; TensorFlow tells where it writes a SavedModel's assets.
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    # Where it is installed, plotly imports it.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
