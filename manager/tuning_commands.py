@@ -41,11 +41,10 @@ def launch_tuning(session: Session, pushed: image.Image | None, *, initialized: 
         session.terminal.warn(f"trials are without what SageMaker's tuning lacks: {', '.join(definition.left_out)}")
     if not session.aws.endpoint_url and (url := names.console_url(place, job, "hyper-tuning-jobs")):
         session.terminal.plain(f"  its page in the console is {url}")
-    if (objective := settings.tuning.objective).startswith("best_") and not objective.endswith(
-        settings.training.monitor
-    ):
+    objective, monitor = settings.tuning.objective, settings.training.monitor
+    if objective.startswith("best_") and not objective.endswith(monitor):
         session.terminal.warn(
-            f"trials are judged by {objective}, but keep the epoch with the best training.monitor={settings.training.monitor}"
+            f"trials are judged by {objective}, but keep the epoch of the best {monitor}: see docs/tuning.md"
         )
     for parameter in parameters:
         session.terminal.prose(f"  tunes {parameter}")
