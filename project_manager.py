@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--yes", action="store_true", help="answer every question with yes, for scripts")
     add("--with_data", action="store_true", help="let --delete remove buckets that hold objects, too")
-    add("--open", action="store_true", help="show the page of --download_results or --compare in the browser")
+    add("--open", action="store_true", help="show the page of --download_results, --tuning_results or --compare")
     add("--remake_report", action="store_true", help="let --download_results make report.html anew, without images")
     add(
         "--data",
@@ -110,8 +110,9 @@ def _contradiction(arguments: argparse.Namespace) -> str:
         return "--with_data is for --delete"
     if arguments.prune and not arguments.init_s3_buckets:
         return "--prune is for --init_s3_buckets"
-    if arguments.open and arguments.download_results is None and not arguments.compare:
-        return "--open is for --download_results and --compare"
+    has_page = arguments.download_results is not None or arguments.tuning_results is not None or arguments.compare
+    if arguments.open and not has_page:
+        return "--open is for --download_results, --tuning_results and --compare"
     if (arguments.remake_report or arguments.data) and arguments.download_results is None:
         return "--remake_report and --data are for --download_results"
     if arguments.launch_training and arguments.resume is not None:
@@ -284,7 +285,7 @@ def _watch(arguments: argparse.Namespace, session: "Session", launched: str) -> 
     if tuned:
         of_launched = launched if arguments.launch_tuning else ""
         job = arguments.tuning_results or of_launched or tuning_commands.last_tuning_job(session)
-        tuning_commands.tuning_results(session, job)
+        tuning_commands.tuning_results(session, job, in_browser=arguments.open)
     if downloads:
         commands.download_results(
             session,

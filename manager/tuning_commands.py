@@ -14,6 +14,7 @@ from manager.tuning_ranges import read_ranges
 
 # Beside project_manager.py.
 RESULTS = "results"
+TUNING_PAGE = "tuning.html"
 
 
 def launch_tuning(session: Session, pushed: image.Image | None, *, initialized: bool = False) -> str:
@@ -82,19 +83,30 @@ def stop_tuning(session: Session, job: str) -> None:
     session.terminal.plain(f"  its trials keep their best models so far: --tuning_results {job} shows what it found")
 
 
-def tuning_results(session: Session, job: str) -> trials.TuningJob:
-    """Show the trials of a tuning job, write them into `results/JOB/trials.csv`, and return them.
+def tuning_results(session: Session, job: str, *, in_browser: bool = False) -> trials.TuningJob:
+    """Show the trials of a tuning job, write them into `results/JOB/` as a table and as a page, and return them.
+
+    Args:
+        session: the session.
+        job: its name.
+        in_browser: whether the page is opened.
 
     Raises:
         ProjectError: the job does not exist, or AWS refuses.
     """
-    from manager import tuning_results
+    from container.report.tuning_page import write_tuning_page
+    from manager import results, tuning_results
 
     found = trials.read_tuning_job(session.aws, job)
     tuning_monitoring.show(found, session.terminal)
-    file = tuning_results.write_trials(found, session.project_root / RESULTS / job)
+    directory = session.project_root / RESULTS / job
+    file = tuning_results.write_trials(found, directory)
     session.terminal.plain(f"the trials are in {file.relative_to(session.project_root)}")
+    page = write_tuning_page(directory / TUNING_PAGE, found, _training_command(session, found))
+    session.terminal.plain(f"the page, with charts, is {page.relative_to(session.project_root)} (--open shows it)")
     _suggest_training(session, found)
+    if in_browser:
+        results.open_in_browser(page, session.terminal)
     return found
 
 
@@ -168,5 +180,8 @@ def is_tuning_job(session: Session, job: str) -> bool:
 
 def _suggest_training(session: Session, found: trials.TuningJob) -> None:
     if found.best:
-        command = f"{session.command} --launch_training --from_tuning {found.name}"
-        session.terminal.plain(f"train with its values: {command}")
+        session.terminal.plain(f"train with its values: {_training_command(session, found)}")
+
+
+def _training_command(session: Session, found: trials.TuningJob) -> str:
+    return f"{session.command} --launch_training --from_tuning {found.name}"

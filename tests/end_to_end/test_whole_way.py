@@ -82,6 +82,18 @@ def test_results_are_downloaded_once_and_shown_again(project: Project, results: 
     assert "Confusion matrix" in shown
 
 
+def test_the_report_is_made_anew_without_images_and_with_those_at_hand(project: Project, results: Path) -> None:
+    report = results / "report.html"
+    shown = project.manage_local("--download_results", results.name, "--remake_report").stdout
+    assert "anew, with no images (--data FOLDER gives it some)" in shown
+    assert "<img " not in report.read_text()
+    project.manage_local("--download_results", results.name, "--data", "data/digits-sets")
+    assert "<img " in report.read_text()
+    refused = project.manage("--local", "--download_results", results.name, "--data", "data")
+    assert refused.returncode == 1
+    assert "data holds neither of validation and evaluation" in refused.stderr
+
+
 @pytest.mark.slow
 def test_as_shipped_the_digits_are_recognized(prepared: Project) -> None:
     prepared.manage_local(*WAY)

@@ -16,14 +16,17 @@
     figure: JSON.parse(element.querySelector("script").textContent),
   }));
 
+  // To ask an element of its own costs little: to ask the root would style the whole page anew for each color.
+  const probe = document.body.appendChild(document.createElement("i"));
+  probe.hidden = true;
+
   // Returns what gives the present value of a CSS variable, written as `var(--name)`.
   function palette() {
     const known = new Map();
     return (variable) => {
       if (!known.has(variable)) {
-        root.style.outlineColor = variable;
-        known.set(variable, getComputedStyle(root).outlineColor);
-        root.style.outlineColor = "";
+        probe.style.color = variable;
+        known.set(variable, getComputedStyle(probe).color);
       }
       return known.get(variable);
     };
