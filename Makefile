@@ -1,6 +1,6 @@
 # make run: the whole way on this machine.  make test: the tests.  make help: the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup run check format test test-slow test-docker test-gpu-image clean
+.PHONY: help setup run check format test test-slow test-long test-docker test-gpu-image clean
 
 BIN := .env/bin
 REQUIREMENTS := local_env_requirements.txt container/constraints.txt container/requirements.txt \
@@ -51,7 +51,10 @@ test: setup ## run the tests
 	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --cov
 
 test-slow: setup ## run the tests that take long
-	$(BIN)/python -m pytest --ignore tests/docker -m slow -n 2 --dist loadgroup
+	$(BIN)/python -m pytest --ignore tests/docker -m "slow and not long" -n 2 --dist loadgroup
+
+test-long: setup ## run the tests that take longest: ten interruptions, each setting, each backbone, tuning
+	$(BIN)/python -m pytest --ignore tests/docker -m long -n 2 --dist loadgroup
 
 test-docker: setup ## build, push and run the image by a real Docker engine (needs docker-registry and debootstrap)
 	$(BIN)/python -m pytest tests/docker

@@ -154,6 +154,7 @@ def test_the_same_settings_give_the_same_model(trained: Train, tmp_path: Path) -
     assert predictions[0] == predictions[1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("setting", "value", "both"), CHANGES, ids=[f"{name}-{value}" for name, value, _ in CHANGES])
 def test_a_changed_setting_changes_what_is_learned(
@@ -162,6 +163,7 @@ def test_a_changed_setting_changes_what_is_learned(
     assert history(trained({**both, setting: value})) != history(trained(both))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "shares"), SCHEDULES, ids=[" ".join(chosen.values()) for chosen, _ in SCHEDULES])
 def test_the_schedule_is_kept(chosen: Mapping[str, str], shares: list[float], trained: Train) -> None:

@@ -80,6 +80,7 @@ def wait_until_amid_an_epoch(process: subprocess.Popen[str], opt_ml: OptMl) -> N
         time.sleep(0.002)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_ten_times_training_ends_as_if_it_never_was(opt_ml: OptMl, tmp_path: Path) -> None:
     uninterrupted = lay_out_long(tmp_path / "uninterrupted")

@@ -137,6 +137,7 @@ class TestBackbones:
         np.testing.assert_allclose(model.get_layer("backbone")(noise()), original(noise()), atol=1e-5)
         check_saved(model, noise(), tmp_path)
 
+    @pytest.mark.long
     @pytest.mark.slow
     @pytest.mark.parametrize("backbone", FAMILIES)
     def test_one_of_each_family_is_saved_and_learns(self, backbone: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.aws import eventually
 from tests.end_to_end.test_training_jobs import aws
 from tests.project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 RANGES = {
     "training.learning_rate": {"minimum": 1e-4, "maximum": 1e-1, "scaling": "Logarithmic"},
