@@ -200,6 +200,7 @@ PLATEAU = settings(epochs=7, patience=3, monitor="val_loss", learning_rate=0.1).
 )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("chosen", [PLATEAU, FINE_TUNE, settings(epochs=4, precision="mixed_float16")])
 def test_stopped_at_any_look_and_gone_on_with_it_ends_as_if_it_never_was(

@@ -145,9 +145,9 @@ class TestNobodyAnswers:
         ("setting", "hangs"),
         [
             ("mlflow_uri", False),
-            pytest.param("mlflow_uri", True, marks=pytest.mark.slow),
+            pytest.param("mlflow_uri", True, marks=[pytest.mark.slow, pytest.mark.long]),
             pytest.param("wandb_project", False, marks=pytest.mark.slow),
-            pytest.param("wandb_project", True, marks=pytest.mark.slow),
+            pytest.param("wandb_project", True, marks=[pytest.mark.slow, pytest.mark.long]),
         ],
     )
     def test_the_training_goes_on(
@@ -172,6 +172,7 @@ STOPPED = (
 
 
 class TestWandb:
+    @pytest.mark.long
     @pytest.mark.slow
     def test_after_a_stop_a_server_that_hangs_does_not_hold_up_the_end_of_the_process(self, tmp_path: Path) -> None:
         server = WandbServer(hangs_after_begin=True)
