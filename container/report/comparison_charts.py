@@ -26,6 +26,7 @@ from container.report.charts import (
 )
 from container.report.facts import ClassScores, Epoch, Judgement, Metrics
 from container.report.results import EVALUATION, JUDGED_SETS
+from container.report.summary import quoted
 from container.report.training_charts import MOST_EPOCHS, epoch_axis
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def class_chart(jobs: Sequence[JudgedJob]) -> Chart:
     low, high = min(scores[widest].values()), max(scores[widest].values())
     best = max(scores[widest], key=lambda position: scores[widest][position])
     apart = (
-        f"The models differ most at {printable(widest)}: {low:.3f} to {high:.3f}, the best by {printable(names[best])}."
+        f"The models differ most at {quoted(widest)}: {low:.3f} to {high:.3f}, the best by {quoted(names[best])}."
         if high > low
         else "The models do equally well at all classes."
     )
