@@ -33,9 +33,6 @@ from manager.plan import RETRY_SECONDS, Plan, outline
 from manager.session import Session
 from manager.status import last_jobs, prices_of, show_jobs
 
-# Beside project_manager.py.
-RESULTS = "results"
-
 
 def check(patient: doctor.Patient, terminal: Terminal) -> None:
     """Look at everything that the way to a trained model needs, and change nothing.
@@ -212,7 +209,7 @@ def download_results(
         raise JobError(
             f"{job} is a tuning job: --tuning_results {job} shows its training jobs, whose results there are"
         )
-    directory = results.download(session.aws, job, session.project_root / RESULTS, session.terminal)
+    directory = results.download(session.aws, job, session.project_root / results.FOLDER, session.terminal)
     if remake:
         results.remake_report(directory, data, session.terminal)
     results.show(directory, f"{directory.relative_to(session.project_root)}/", session.terminal)
@@ -264,7 +261,7 @@ def compare(session: Session, jobs: Sequence[str], *, with_page: bool = True, in
     job_history.show_comparison(compared, prices, session.terminal)
     if not with_page:
         return
-    page = comparison.write_page(session.aws, compared, prices, session.project_root / RESULTS, session.terminal)
+    page = comparison.write_page(session.aws, compared, prices, session.project_root / results.FOLDER, session.terminal)
     session.terminal.plain(f"the page, with curves and classes, is {page.relative_to(session.project_root)}")
     if in_browser:
         results.open_in_browser(page, session.terminal)

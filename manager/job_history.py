@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from container.modeling import overrides
-from container.modeling.job import SAGEMAKERS_OWN
+from container.modeling.job import without_sagemakers_own
 from container.modeling.settings import ContainerSettings, Settings
 from manager import training
 from manager.aws import Aws
@@ -44,7 +44,7 @@ class TrainedJob:
         return cls(
             JobRecord.read(description, now),
             description["CreationTime"],
-            {name: text for name, text in given.items() if not name.startswith(SAGEMAKERS_OWN)},
+            without_sagemakers_own(given),
             {metric["MetricName"]: float(metric["Value"]) for metric in found},
         )
 

@@ -18,6 +18,8 @@ from manager.monitoring import describe_job
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 JOB_NAME = r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}"
+# Beside project_manager.py.
+FOLDER = "results"
 # Wider matrices do not fit a terminal.
 MOST_CLASSES_IN_MATRIX = 15
 MOST_CONFUSIONS = 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from container.modeling import overrides
-from container.modeling.job import OBJECTIVE, SAGEMAKERS_OWN
+from container.modeling.job import OBJECTIVE, without_sagemakers_own
 from container.modeling.settings import ContainerSettings, Settings
 from manager.aws import Aws
 from manager.calls import CopyCall, ObjectPath
@@ -96,7 +96,7 @@ def settings_of_job(
     data = settings.data.model_copy(update={"pretrained": pretrained})
     own_sections = {name: getattr(fresh, name) for name in settings.container_sections}
     base = settings.model_copy(update={**own_sections, "data": data})
-    own = {name: text for name, text in hyperparameters.items() if not name.startswith(SAGEMAKERS_OWN)}
+    own = without_sagemakers_own(hyperparameters)
     return overrides.override(base, own | dict(assignments))
 
 

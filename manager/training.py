@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from container.modeling import overrides
@@ -171,19 +172,30 @@ def job_names(aws: Aws, settings: Settings) -> Iterator[str]:
     Raises:
         AwsError: AWS refuses to tell.
     """
-    pages = aws.client("sagemaker").get_paginator("list_training_jobs")
     with aws.explained("could not list the training jobs"):
-        found = pages.paginate(
-            NameContains=settings.algorithm_name,
-            SortBy="CreationTime",
-            SortOrder="Descending",
-            PaginationConfig=LARGE_PAGES,
-        )
-        for page in found:
-            for summary in page["TrainingJobSummaries"]:
-                name, arn = summary["TrainingJobName"], summary["TrainingJobArn"]
-                if names.is_training_job(settings, name) and is_own(aws, settings, arn):
-                    yield str(name)
+        for name, arn in listed_jobs(aws, "TrainingJob", settings.algorithm_name):
+            if names.is_training_job(settings, name) and is_own(aws, settings, arn):
+                yield name
+
+
+def listed_jobs(aws: Aws, kind: str, name_contains: str) -> Iterator[tuple[str, str]]:
+    """Yield names and ARNs of the account's jobs of a kind, the last one first.
+
+    Args:
+        aws: the account.
+        kind: as SageMaker's operations name it: TrainingJob, HyperParameterTuningJob.
+        name_contains: a part of the names.
+
+    Raises:
+        ClientError, BotoCoreError: AWS refuses to tell.
+    """
+    pages = aws.client("sagemaker").get_paginator(xform_name(f"List{kind}s"))
+    found = pages.paginate(
+        NameContains=name_contains, SortBy="CreationTime", SortOrder="Descending", PaginationConfig=LARGE_PAGES
+    )
+    for page in found:
+        for summary in page[f"{kind}Summaries"]:
+            yield str(summary[f"{kind}Name"]), str(summary[f"{kind}Arn"])
 
 
 def is_own(aws: Aws, settings: Settings, arn: str) -> bool:

@@ -18,11 +18,11 @@ from container.modeling.overrides import MAX_HYPERPARAMETERS
 from container.modeling.settings import Settings
 from container.modeling.tuning_settings import MOST_EPOCHS, MOST_JOBS
 from manager import names, template
-from manager.aws import LARGE_PAGES, Aws, error_code
+from manager.aws import Aws, error_code
 from manager.errors import JobError, TemplateError
 from manager.plan import ApiCall, FileCall, Plan
 from manager.template import ABSENT
-from manager.training import ROLE_NOT_KNOWN, has_tags, is_just_made, is_own
+from manager.training import ROLE_NOT_KNOWN, has_tags, is_just_made, is_own, listed_jobs
 from manager.trials import describe_tuning_job
 from manager.tuning_ranges import Parameter, combinations
 
@@ -169,19 +169,10 @@ def tuning_job_names(aws: Aws, settings: Settings) -> Iterator[str]:
     Raises:
         AwsError: AWS refuses to tell.
     """
-    pages = aws.client("sagemaker").get_paginator("list_hyper_parameter_tuning_jobs")
     with aws.explained("could not list the tuning jobs"):
-        found = pages.paginate(
-            NameContains=names.tuning_prefix(settings),
-            SortBy="CreationTime",
-            SortOrder="Descending",
-            PaginationConfig=LARGE_PAGES,
-        )
-        for page in found:
-            for summary in page["HyperParameterTuningJobSummaries"]:
-                name, arn = summary["HyperParameterTuningJobName"], summary["HyperParameterTuningJobArn"]
-                if names.is_tuning_job(settings, name) and is_own(aws, settings, arn):
-                    yield str(name)
+        for name, arn in listed_jobs(aws, "HyperParameterTuningJob", names.tuning_prefix(settings)):
+            if names.is_tuning_job(settings, name) and is_own(aws, settings, arn):
+                yield name
 
 
 def _known(value: Any, shape: Shape, name: str, left_out: list[str]) -> Any:

@@ -5,15 +5,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from container.modeling import overrides
-from manager import image, launching, names, training, trials, tuning, tuning_monitoring
+from manager import image, launching, names, results, training, trials, tuning, tuning_monitoring
 from manager.errors import AwsError, JobError
 from manager.monitoring import ENDED, describe_job
 from manager.resuming import pretrained_of, settings_of_job
 from manager.session import Session
 from manager.tuning_ranges import read_ranges
 
-# Beside project_manager.py.
-RESULTS = "results"
 TUNING_PAGE = "tuning.html"
 
 
@@ -95,11 +93,11 @@ def tuning_results(session: Session, job: str, *, in_browser: bool = False) -> t
         ProjectError: the job does not exist, or AWS refuses.
     """
     from container.report.tuning_page import write_tuning_page
-    from manager import results, tuning_results
+    from manager import tuning_results
 
     found = trials.read_tuning_job(session.aws, job)
     tuning_monitoring.show(found, session.terminal)
-    directory = session.project_root / RESULTS / job
+    directory = session.project_root / results.FOLDER / job
     file = tuning_results.write_trials(found, directory)
     session.terminal.plain(f"the trials are in {file.relative_to(session.project_root)}")
     page = write_tuning_page(directory / TUNING_PAGE, found, _training_command(session, found))

@@ -9,12 +9,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from container.errors import DataError, ProjectError
 
 # Beginnings of the names of hyperparameters that SageMaker adds, such as a tuning job's _tuning_objective_metric.
 SAGEMAKERS_OWN = ("_", "sagemaker_")
+
+T = TypeVar("T")
 # The one that tells the training jobs of a tuning job, its trials, from all others.
 OBJECTIVE = "_tuning_objective_metric"
 
@@ -122,9 +124,7 @@ class Job:
         return cls(
             opt_ml=opt_ml,
             name=os.environ.get("TRAINING_JOB_NAME", ""),
-            hyperparameters={
-                name: str(value) for name, value in hyperparameters.items() if not name.startswith(SAGEMAKERS_OWN)
-            },
+            hyperparameters={name: str(value) for name, value in without_sagemakers_own(hyperparameters).items()},
             channels=tuple(channels),
             sharded_channels=_channels_with(channels, "S3DistributionType", "ShardedByS3Key") if len(hosts) > 1 else (),
             streamed_channels=_channels_with(channels, "TrainingInputMode", "FastFile"),
@@ -156,6 +156,11 @@ class Job:
         if next(folder.iterdir(), None) is None:
             raise DataError(f"the channel {name!r} is empty: upload images under the S3 prefix that it names")
         return folder
+
+
+def without_sagemakers_own(hyperparameters: Mapping[str, T]) -> dict[str, T]:
+    """Return the hyperparameters that are settings: those that SageMaker did not add."""
+    return {name: value for name, value in hyperparameters.items() if not name.startswith(SAGEMAKERS_OWN)}
 
 
 def _channels_with(channels: Mapping[str, Any], name: str, value: str) -> tuple[str, ...]:
