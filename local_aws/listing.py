@@ -1,4 +1,4 @@
-"""What the answers of all List operations have in common: filters by name and time, and pages."""
+"""What the answers of all List operations have in common: filters, orders and pages."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from moto.sagemaker.exceptions import ValidationError
 _DEFAULT_PAGE = 10
 
 
-def is_listed(name: str, created: datetime, modified: datetime, document: Mapping[str, Any]) -> bool:
-    """Whether something passes the request's NameContains and its limits of time."""
+def is_listed(name: str, created: datetime, modified: datetime, status: str, document: Mapping[str, Any]) -> bool:
+    """Whether something passes the request's NameContains, StatusEquals and limits of time."""
     return (
         document.get("NameContains", "").lower() in name.lower()
         and created.timestamp() > document.get("CreationTimeAfter", 0)
         and created.timestamp() < document.get("CreationTimeBefore", float("inf"))
         and modified.timestamp() > document.get("LastModifiedTimeAfter", 0)
         and modified.timestamp() < document.get("LastModifiedTimeBefore", float("inf"))
+        and document.get("StatusEquals", status) == status
     )
+
+
+def is_descending(document: Mapping[str, Any]) -> bool:
+    """Whether the request's SortOrder asks for the largest first."""
+    return bool(document.get("SortOrder", "Ascending") == "Descending")
 
 
 def page(field: str, summaries: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from local_aws import admission, listing
 from local_aws.executors import Executor
 from local_aws.images import Image, ImageSource
 from local_aws.metrics import MetricData
+from local_aws.run_threads import RunThreads
 from local_aws.storage import Storage
 from local_aws.training_jobs import IN_PROGRESS, REQUESTED, STOPPING, NotInterruptibleError, TrainingJob
 from local_aws.training_requests import TrainingRequest, parse
@@ -62,7 +63,7 @@ class TrainingService:
         self._surroundings = Surroundings(
             executor, jobs_directory, endpoint_url, stop_grace_seconds, passed_variables, self._closing
         )
-        self._threads: set[threading.Thread] = set()
+        self._threads = RunThreads()
         self._lock = threading.Lock()
 
     def create(self, account_id: str, region: str, body: str) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class TrainingService:
         with self._lock:
             admission.check_unused(request.name in jobs, admitted.arn)
             jobs[request.name] = job
-            self._carry_in_thread(TrainingRun(job, admitted.image, storage, self._surroundings, on_metric))
+            self._threads.start(TrainingRun(job, admitted.image, storage, self._surroundings, on_metric).run)
         return job
 
     def describe(self, account_id: str, region: str, body: str) -> dict[str, Any]:
@@ -160,31 +161,13 @@ class TrainingService:
         """ListTrainingJobs, with its filters, its orders and its pages."""
         document = admission.check_document("ListTrainingJobs", body)
         found = [job for job in list(_jobs(account_id, region).values()) if _matches(job, document)]
-        found.sort(
-            key=_SORT_KEYS[document.get("SortBy", "CreationTime")],
-            reverse=document.get("SortOrder", "Ascending") == "Descending",
-        )
+        found.sort(key=_SORT_KEYS[document.get("SortBy", "CreationTime")], reverse=listing.is_descending(document))
         return listing.page("TrainingJobSummaries", [job.summary() for job in found], document)
 
     def close(self) -> None:
         """Kills the programs of all running jobs, and waits for the end of these jobs."""
         self._closing.set()
-        with self._lock:
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(_CLOSE_SECONDS)
-
-    def _carry_in_thread(self, run: TrainingRun) -> None:
-        thread = threading.Thread(target=self._carry, args=(run,), daemon=True)
-        self._threads.add(thread)
-        thread.start()
-
-    def _carry(self, run: TrainingRun) -> None:
-        try:
-            run.run()
-        finally:
-            with self._lock:
-                self._threads.discard(threading.current_thread())
+        self._threads.join(_CLOSE_SECONDS)
 
 
 def _find(account_id: str, region: str, name: str) -> TrainingJob:
@@ -201,5 +184,4 @@ def _jobs(account_id: str, region: str) -> dict[str, TrainingJob]:
 
 def _matches(job: TrainingJob, document: dict[str, Any]) -> bool:
     state = job.state
-    is_listed = listing.is_listed(job.request.name, job.creation_time, state.last_modified_time, document)
-    return is_listed and document.get("StatusEquals", state.status) == state.status
+    return listing.is_listed(job.request.name, job.creation_time, state.last_modified_time, state.status, document)

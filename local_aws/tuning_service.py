@@ -11,6 +11,7 @@ from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.utils import arn_formatter
 
 from local_aws import admission, listing
+from local_aws.run_threads import RunThreads
 from local_aws.storage import Storage
 from local_aws.training_jobs import IN_PROGRESS, STOPPING
 from local_aws.training_service import TrainingService
@@ -18,7 +19,7 @@ from local_aws.tuning_jobs import Trial, TuningJob
 from local_aws.tuning_requests import parse
 
 if TYPE_CHECKING:
-    from local_aws.tuning_runs import TuningRun
+    pass
 
 _CLOSE_SECONDS = 5.0
 
@@ -48,7 +49,7 @@ class TuningService:
     def __init__(self, training: TrainingService) -> None:
         self._training = training
         self._closing = threading.Event()
-        self._threads: set[threading.Thread] = set()
+        self._threads = RunThreads()
         self._lock = threading.Lock()
 
     def create(self, account_id: str, region: str, body: str) -> dict[str, Any]:
@@ -66,9 +67,7 @@ class TuningService:
         with self._lock:
             _check_unused(account_id, region, request.name)
             _jobs(account_id, region)[request.name] = job
-            thread = threading.Thread(target=self._carry, args=(run,), daemon=True)
-            self._threads.add(thread)
-            thread.start()
+            self._threads.start(run.run)
         return {"HyperParameterTuningJobArn": arn}
 
     def describe(self, account_id: str, region: str, body: str) -> dict[str, Any]:
@@ -95,7 +94,7 @@ class TuningService:
         """ListHyperParameterTuningJobs, with its filters, its orders and its pages."""
         document = admission.check_document("ListHyperParameterTuningJobs", body)
         found = [job for job in list(_jobs(account_id, region).values()) if _matches(job, document)]
-        found.sort(key=_JOB_KEYS[document.get("SortBy", "Name")], reverse=_is_reversed(document))
+        found.sort(key=_JOB_KEYS[document.get("SortBy", "Name")], reverse=listing.is_descending(document))
         return listing.page("HyperParameterTuningJobSummaries", [job.summary() for job in found], document)
 
     def list_training_jobs(self, account_id: str, region: str, body: str) -> dict[str, Any]:
@@ -109,23 +108,13 @@ class TuningService:
         sort_by = document.get("SortBy", "Name")
         if sort_by == "FinalObjectiveMetricValue":
             found = [trial for trial in found if trial.result is not None]
-        found.sort(key=_TRIAL_KEYS[sort_by], reverse=_is_reversed(document))
+        found.sort(key=_TRIAL_KEYS[sort_by], reverse=listing.is_descending(document))
         return listing.page("TrainingJobSummaries", [job.trial_summary(trial) for trial in found], document)
 
     def close(self) -> None:
         """Lets no tuning job launch any more; to be called before the training jobs are ended."""
         self._closing.set()
-        with self._lock:
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(_CLOSE_SECONDS)
-
-    def _carry(self, run: TuningRun) -> None:
-        try:
-            run.run()
-        finally:
-            with self._lock:
-                self._threads.discard(threading.current_thread())
+        self._threads.join(_CLOSE_SECONDS)
 
 
 def _check_unused(account_id: str, region: str, name: str) -> None:
@@ -153,9 +142,4 @@ def _jobs(account_id: str, region: str) -> dict[str, TuningJob]:
 
 def _matches(job: TuningJob, document: dict[str, Any]) -> bool:
     state = job.state
-    is_listed = listing.is_listed(job.request.name, job.creation_time, state.last_modified_time, document)
-    return is_listed and document.get("StatusEquals", state.status) == state.status
-
-
-def _is_reversed(document: dict[str, Any]) -> bool:
-    return document.get("SortOrder", "Ascending") == "Descending"
+    return listing.is_listed(job.request.name, job.creation_time, state.last_modified_time, state.status, document)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,3 +54,25 @@ def local_aws() -> Callable[..., subprocess.CompletedProcess[str]]:
 def eventually() -> Callable[..., Any]:
     """Waits for a function to return something true, and returns that."""
     return helpers.eventually
+
+
+@pytest.fixture
+def aws_cli(server: Server, tmp_path: Path) -> Callable[..., str]:
+    """Runs the `aws` command line against the server, and returns what it prints."""
+
+    def command(*arguments: str) -> str:
+        program = shutil.which("aws", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        assert program, "the tests need the aws command line: pip install awscli"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "AWS_ENDPOINT_URL": server.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "any",
+            "AWS_SECRET_ACCESS_KEY": "any",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+        }
+        done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return command

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +12,9 @@ from tests.tuning import NEAR, Tuning
 
 
 @pytest.mark.slow
-def test_a_tuning_job_is_created_and_its_result_read(aws: Any, server: Any, tmp_path: Path) -> None:
+def test_a_tuning_job_is_created_and_its_result_read(aws: Any, aws_cli: Any, tmp_path: Path) -> None:
     def command(*arguments: str) -> dict[str, Any]:
-        program = shutil.which("aws", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        assert program, "the tests need the aws command line: pip install awscli"
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "AWS_ENDPOINT_URL": server.endpoint_url,
-            "AWS_ACCESS_KEY_ID": "any",
-            "AWS_SECRET_ACCESS_KEY": "any",
-            "AWS_DEFAULT_REGION": "eu-central-1",
-        }
-        command_line = [program, "sagemaker", *arguments]
-        done = subprocess.run(command_line, env=environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(aws_cli("sagemaker", *arguments))
 
     tuning = Tuning(aws)
     request = tuning.request(NEAR, Strategy="Bayesian", RandomSeed=1)
