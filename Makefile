@@ -51,10 +51,10 @@ test: setup ## run the tests
 	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --cov
 
 test-slow: setup ## run the tests that take long
-	$(BIN)/python -m pytest --ignore tests/docker -m "slow and not long" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest --ignore tests/docker -m "slow and not long" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: setup ## run the tests that take longest: ten interruptions, each setting, each backbone, tuning
-	$(BIN)/python -m pytest --ignore tests/docker -m long -n 2 --dist loadgroup
+	$(BIN)/python -m pytest --ignore tests/docker -m long -n 2 --dist loadfile --no-loadscope-reorder
 
 test-docker: setup ## build, push and run the image by a real Docker engine (needs docker-registry and debootstrap)
 	$(BIN)/python -m pytest tests/docker
