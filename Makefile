@@ -1,6 +1,6 @@
 # make run: the whole way on this machine.  make test: the tests.  make help: the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup run check format test test-slow test-long test-docker test-gpu-image clean
+.PHONY: help setup run check format test coverage test-slow test-long test-docker test-gpu-image clean
 
 BIN := .env/bin
 REQUIREMENTS := local_env_requirements.txt container/constraints.txt container/requirements.txt \
@@ -48,6 +48,9 @@ format: setup ## format the code, and mend what the linter can
 	$(BIN)/python scripts/settings_table.py
 
 test: setup ## run the tests
+	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+
+coverage: setup ## the same tests, and the lines that they do not reach
 	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --cov
 
 test-slow: setup ## run the tests that take long

@@ -507,7 +507,8 @@ class TestWaiting:
         assert finding.epoch == 2
         assert "input.memory_share" in finding.remedy
         for row in fitted.history:
-            assert 1 < row.data_seconds < row.seconds - row.validation_seconds
+            # The waiting is measured by TensorFlow's clock, which is set while it runs; the epoch by one that is not.
+            assert 1 < row.data_seconds < 1.01 * (row.seconds - row.validation_seconds)
 
     @pytest.mark.slow
     def test_where_only_the_first_epoch_reads_it_is_not(self, slow_images: SlowImages, tmp_path: Path) -> None:
