@@ -22,6 +22,7 @@ _VARIABLES = """\
 environment variables:
   LOCAL_AWS_HOME                 directory for its files (default: .local_aws here)
   LOCAL_AWS_STOP_GRACE_SECONDS   from SIGTERM to SIGKILL when a job is stopped (120)
+  LOCAL_AWS_HEALTH_CHECK_SECONDS from the start of a serving program until /ping must answer 200 (480)
   LOCAL_AWS_EXECUTOR             docker: images are Docker images, run as containers; process: they are
                                  directories, run as processes (default: docker where a Docker engine and
                                  docker-registry are, else process)

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -18,7 +17,7 @@ from docker.types import Mount
 
 from local_aws import docker_engine
 from local_aws.docker_engine import ENGINE_ERRORS, OPT_ML, Engine, explanation
-from local_aws.executors import Ending, ExecutorError, Host, Output, Program
+from local_aws.executors import Ending, ExecutorError, Host, HttpAddress, Output, Program
 from local_aws.images import Image
 
 # The part of the machine's memory that a job gets without a setting: the rest is this server's and the user's.
@@ -27,6 +26,11 @@ _SHARE_OF_MEMORY = 0.8
 # What docker says and the shell's exit codes are where there is no such program, or it cannot be run.
 _NOT_STARTED = (126, 127)
 
+# Where SageMaker's containers answer HTTP.
+_HTTP_PORT = 8080
+
+_WITHOUT_MACHINE = {"com.docker.network.bridge.inhibit_ipv4": "true"}
+
 _END_SECONDS = 10.0
 
 
@@ -34,7 +38,9 @@ class DockerExecutor:
     """Runs the images of a registry as containers.
 
     One container is one host. Several hosts of a job share a network of their own, in which they find each other by
-    name. A single one has the engine's default network, or none.
+    name. A single one has the engine's default network, or none. Where it answers HTTP, its port 8080 is published to a
+    free port of this machine's loopback; an isolated one then has a network of its own, with nothing but this machine
+    in it.
 
     Args:
         engine: runs the containers.
@@ -95,21 +101,24 @@ class DockerExecutor:
                 raise APIError(step["error"])
 
     def _network(self, program: Program, hosts: Sequence[Host], job: str) -> str:
-        if len(hosts) == 1:
+        is_reached = program.serves_http and program.network_isolation
+        if len(hosts) == 1 and not is_reached:
             return "none" if program.network_isolation else "bridge"
         name = f"local-aws-{job}"
         self._engine.create_network(
             name,
             driver="bridge",
             internal=program.network_isolation,
-            # An internal network still has this machine in it, and whatever listens on all of its addresses.
-            options={"com.docker.network.bridge.inhibit_ipv4": "true"} if program.network_isolation else None,
+            # An internal network still has this machine in it, and whatever listens on all of its addresses. That is so
+            # where this machine is to reach the program, too.
+            options=_WITHOUT_MACHINE if program.network_isolation and not is_reached else None,
             labels=self._labels_of(job),
         )
         return name
 
     def _create(self, program: Program, host: Host, hosts: int, network: str, job: str) -> str:
         engine, memory = self._engine, self._memory_bytes // hosts
+        is_published = program.serves_http and not program.network_isolation
         host_config = engine.create_host_config(
             mounts=_mounts(program, host),
             network_mode=network,
@@ -120,15 +129,18 @@ class DockerExecutor:
             # Shared memory is what data loaders with several processes use; docker's 64 MB are too few for them.
             shm_size=memory // 2,
             log_config=docker_engine.without_log(),
+            port_bindings={_HTTP_PORT: ("127.0.0.1",)} if is_published else None,
         )
         # Only a network of its own has names for its hosts.
-        endpoints: Any = {network: engine.create_endpoint_config(aliases=[host.address])} if hosts > 1 else None
+        has_names = network not in ("none", "bridge")
+        endpoints: Any = {network: engine.create_endpoint_config(aliases=[host.address])} if has_names else None
         container: dict[str, Any] = engine.create_container(
             program.image.pull_uri,
             entrypoint=list(program.entrypoint) or None,
             command=list(program.arguments),
             environment=dict(program.environment),
             hostname=host.address,
+            ports=[_HTTP_PORT] if is_published else None,
             host_config=host_config,
             networking_config=engine.create_networking_config(endpoints),
             labels={**self._labels_of(job), docker_engine.LABEL_DIRECTORY: str(host.directory)},
@@ -175,6 +187,19 @@ class _Containers:
                 reason = self._errors.get(host, "its log has the reason")
                 raise ExecutorError(f"nobody knows how the container of {host} ended: {reason}")
         return dict(self._endings)
+
+    def http_address(self, host: str) -> HttpAddress:
+        try:
+            network = self._engine.inspect_container(self._ids[host])["NetworkSettings"]
+        except (KeyError, *ENGINE_ERRORS) as error:
+            raise ExecutorError(f"the container of {host} has no address: {error}") from error
+        for published in network["Ports"].get(f"{_HTTP_PORT}/tcp") or ():
+            return HttpAddress(published["HostIp"], int(published["HostPort"]))
+        # An isolated container's ports cannot be published.
+        for attached in network["Networks"].values():
+            if attached["IPAddress"]:
+                return HttpAddress(attached["IPAddress"], _HTTP_PORT)
+        raise ExecutorError(f"the container of {host} has no address")
 
     def terminate(self) -> None:
         self._signal("SIGTERM")
@@ -223,7 +248,8 @@ class _Containers:
 
 
 def _mounts(program: Program, host: Host) -> list[Mount]:
-    read_only = [Path("input", "data", channel) for channel in program.read_only_channels]
-    inner = [Mount(f"{OPT_ML}/{path}", str(host.opt_ml / path), type="bind", read_only=True) for path in read_only]
+    inner = [
+        Mount(f"{OPT_ML}/{path}", str(host.opt_ml / path), type="bind", read_only=True) for path in program.read_only
+    ]
     outer = [Mount(str(path), str(host.path(path)), type="bind") for path in program.outer_directories]
     return [Mount(OPT_ML, str(host.opt_ml), type="bind"), *inner, *outer]

@@ -32,9 +32,11 @@ class Program:
         arguments: what follows the image in `docker run IMAGE ...`.
         environment: the job's variables and the request's.
         network_isolation: whether the program may reach nothing over a network but the job's other hosts.
-        read_only_channels: names of the channels that the program must not write to.
+        read_only: directories below /opt/ml that the program must not write to.
         outer_directories: directories outside /opt/ml that the program has from its host's directory too; none where
             it `has_own_root` not.
+        serves_http: whether the program answers HTTP, at port 8080 or where SAGEMAKER_BIND_TO_PORT says, and this
+            machine is to reach it.
     """
 
     image: Image
@@ -42,8 +44,9 @@ class Program:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     network_isolation: bool = False
-    read_only_channels: tuple[str, ...] = ()
+    read_only: tuple[PurePosixPath, ...] = ()
     outer_directories: tuple[PurePosixPath, ...] = ()
+    serves_http: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,14 @@ class Host:
     def path(self, inside: PurePosixPath) -> Path:
         """Where on this machine something lies whose path the program knows."""
         return self.directory / inside.relative_to("/")
+
+
+@dataclass(frozen=True)
+class HttpAddress:
+    """Where this machine reaches a program that answers HTTP."""
+
+    host: str
+    port: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,13 @@ class Execution(Protocol):
 
         Raises:
             ExecutorError: nobody knows how one of them ended.
+        """
+
+    def http_address(self, host: str) -> HttpAddress:
+        """Where the program of a host, of that name, answers HTTP; it may not listen yet.
+
+        Raises:
+            ExecutorError: it `serves_http` not, or has no address any more.
         """
 
     def terminate(self) -> None:

@@ -1,6 +1,6 @@
 """Images in ECR as the executors see them, and directory images, which need no container engine.
 
-A directory image is a directory with the executable `train` (and `serve`, where the model is to be served). A
+A directory image is a directory with the executable `train`, or `serve` where models are to be served, or both. A
 client pushes it with ECR's PutImage and a manifest, of any type that ECR accepts, that names the directory:
 
     {"schemaVersion": 2, ..., "annotations": {"local-aws.image-directory": "/absolute/path"}}
@@ -57,6 +57,11 @@ class Image:
     directory: Path | None = None
     pull_uri: str | None = None
 
+    @property
+    def serves(self) -> bool:
+        """Whether it can have the program `serve`; of what a container engine runs nobody knows."""
+        return self.directory is None or _is_program(self.directory / "serve")
+
 
 @dataclass(frozen=True)
 class ImageReference:
@@ -112,8 +117,8 @@ class ImageSnapshots:
         """Takes a snapshot of the directory that the manifest names; does nothing for any other manifest.
 
         Raises:
-            ImageError: the directory is missing, has no executable `train`, cannot be copied, or is not what
-                it was when this very manifest was pushed before.
+            ImageError: the directory is missing, has no executable `train` or `serve`, cannot be copied, or is not
+                what it was when this very manifest was pushed before.
         """
         source = named_directory(manifest)
         if source is None:
@@ -143,7 +148,7 @@ def named_directory(manifest: str) -> Path | None:
     """The directory that a manifest's annotation names, checked; None where there is no such annotation.
 
     Raises:
-        ImageError: the annotation is no absolute path of a directory with an executable `train`.
+        ImageError: the annotation is no absolute path of a directory with an executable `train` or `serve`.
     """
     try:
         name = json.loads(manifest)["annotations"][DIRECTORY_ANNOTATION]
@@ -154,13 +159,15 @@ def named_directory(manifest: str) -> Path | None:
     directory = Path(name)
     if not directory.is_dir():
         raise ImageError(f"the image's directory {directory} does not exist")
-    for program in ("train", "serve"):
-        path = directory / program
-        if not path.exists() and program == "serve":
-            continue
-        if not path.is_file() or not os.access(path, os.X_OK):
+    found = [path for path in (directory / "train", directory / "serve") if path.exists()]
+    for path in found or [directory / "train"]:
+        if not _is_program(path):
             raise ImageError(f"{path} must be an executable file: it is the program that a job runs (chmod +x it)")
     return directory
+
+
+def _is_program(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
 
 
 def manifest_digest(manifest: str) -> str:

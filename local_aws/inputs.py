@@ -1,11 +1,12 @@
-"""What a training job's hosts find in /opt/ml/input when their program starts."""
+"""What of S3 the hosts of a job find when their program starts; of a training job all that is in /opt/ml/input."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from local_aws.channels import ChannelError, files_of_manifest, files_of_prefix, share_of_host
+from local_aws.channels import ChannelError, S3Uri, files_of_manifest, files_of_prefix, share_of_host
 from local_aws.executors import Host
 from local_aws.opt_ml import OptMl, make_read_only, resource_config
 from local_aws.storage import Storage
@@ -52,27 +53,55 @@ class Inputs:
                 ) from error
 
     def _download(self, channel: Channel, target: Path, host: int, hosts: int) -> None:
-        bucket = channel.uri.bucket
+        is_sharded = channel.distribution == "ShardedByS3Key"
+        source = ObjectsInS3(channel.uri, channel.is_manifest, is_sharded)
+        source.download(self._storage, target, host, hosts, self._is_over)
+        if channel.input_mode == "FastFile" and not self._is_over():
+            make_read_only(target)
+
+
+@dataclass(frozen=True)
+class ObjectsInS3:
+    """Objects that become files of each host.
+
+    Attributes:
+        uri: a prefix, or a manifest.
+        is_sharded: whether each host gets its share only.
+    """
+
+    uri: S3Uri
+    is_manifest: bool
+    is_sharded: bool
+
+    def download(self, storage: Storage, target: Path, host: int, hosts: int, is_over: Callable[[], bool]) -> None:
+        """Writes the files of one of the hosts into a directory, which it makes.
+
+        Args:
+            host: counts from 0.
+            is_over: whether what is left is not worth its time.
+
+        Raises:
+            ChannelError: the objects cannot become files, or one is missing.
+            OSError: a file cannot be written.
+        """
+        bucket = self.uri.bucket
         files: Mapping[str, PurePosixPath]
-        if channel.is_manifest:
-            bucket, files = files_of_manifest(self._content(channel.uri.bucket, channel.uri.key))
+        if self.is_manifest:
+            bucket, files = files_of_manifest(_content(storage, bucket, self.uri.key))
         else:
-            files = files_of_prefix(self._storage.keys(bucket, channel.uri.key), channel.uri.key)
-        keys: Sequence[str] = list(files)
-        if channel.distribution == "ShardedByS3Key":
-            keys = share_of_host(keys, host, hosts)
-        target.mkdir(parents=True)
+            files = files_of_prefix(storage.keys(bucket, self.uri.key), self.uri.key)
+        keys: Sequence[str] = share_of_host(list(files), host, hosts) if self.is_sharded else list(files)
+        target.mkdir(parents=True, exist_ok=True)
         for key in keys:
-            if self._is_over():
+            if is_over():
                 return
             path = target / files[key]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self._content(bucket, key))
-        if channel.input_mode == "FastFile":
-            make_read_only(target)
+            path.write_bytes(_content(storage, bucket, key))
 
-    def _content(self, bucket: str, key: str) -> bytes:
-        content = self._storage.read(bucket, key)
-        if content is None:
-            raise ChannelError(f"there is no object s3://{bucket}/{key}")
-        return content
+
+def _content(storage: Storage, bucket: str, key: str) -> bytes:
+    content = storage.read(bucket, key)
+    if content is None:
+        raise ChannelError(f"there is no object s3://{bucket}/{key}")
+    return content

@@ -18,8 +18,6 @@ from local_aws.storage import Storage
 # CloudWatch counts 26 bytes for each event besides its message, and takes at most 256 KB for one.
 LONGEST_MESSAGE = 262_144 - 26
 
-_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-
 _FLUSH_SECONDS = 0.25
 _UNFINISHED_SECONDS = 1.0
 
@@ -136,13 +134,19 @@ class LogStream:
 
 @contextmanager
 def log_streams(
-    storage: Storage, job_name: str, hosts: Sequence[Host], epoch: int, on_line: Callable[[str, datetime], None]
+    storage: Storage,
+    group: str,
+    job_name: str,
+    hosts: Sequence[Host],
+    epoch: int,
+    on_line: Callable[[str, datetime], None] = lambda *_: None,
 ) -> Iterator[Mapping[str, LogStream]]:
     """The streams of a job's hosts by the hosts' names, named as SageMaker names them; closed at the end.
 
     Args:
         storage: where the account and the region of the logs are from.
-        job_name: the training job's.
+        group: the log group of jobs of this kind.
+        job_name: the job's.
         hosts: the job's.
         epoch: seconds, which tell this attempt of the job from its others.
         on_line: gets each line of every host.
@@ -151,9 +155,7 @@ def log_streams(
         yield {
             host.name: stack.enter_context(
                 closing(
-                    LogStream(
-                        storage.account_id, storage.region, _LOG_GROUP, f"{job_name}/{host.name}-{epoch}", on_line
-                    )
+                    LogStream(storage.account_id, storage.region, group, f"{job_name}/{host.name}-{epoch}", on_line)
                 )
             )
             for host in hosts

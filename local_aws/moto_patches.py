@@ -2,9 +2,10 @@
 
 moto's internals move: with another version, read each entry here against its source before anything else.
 
-- SageMaker's response class, replaced in `moto.sagemaker.urls`: moto's training jobs are born Completed, drop
-  fields of the request, and cannot be stopped or deleted; ours run. So with tuning jobs, which moto has without
-  training jobs.
+- SageMaker's response class, replaced in `moto.sagemaker.urls` by `local_aws.sagemaker_api`: moto's training jobs are
+  born Completed, drop fields of the request, and cannot be stopped or deleted; ours run. So with tuning jobs, which
+  moto has without training jobs, and with models, endpoints and transform jobs, which it has without programs
+  that serve. Its processing jobs are born Completed, too.
 - ECR's PutImage, replaced in `moto.ecr.urls`: takes the snapshot of a directory image, gives an image the
   digest of its manifest (moto makes one up from the layers' digests, or a random one), and answers for a
   missing repository and bad JSON (moto: status 500).
@@ -14,6 +15,7 @@ moto's internals move: with another version, read each entry here against its so
   `aws logs tail GROUP --log-stream-name-prefix JOB/` would show every job's lines.
 - S3's DeleteBucket: moto keeps the tags of a deleted bucket, so that a new one of its name would have them.
 - No CORS headers, which moto adds to every answer: no web page has any business here.
+- The names of moto's services, which moto reads from the disk twice for each request: read once.
 - IAM policy statements: moto ignores most conditions, so that a bucket policy which denies requests without
   TLS denies everything. Requests to this server never leave the machine and count as sent with TLS.
 """
@@ -26,7 +28,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from moto.core.responses import ActionResult, EmptyResult
+from moto import backends
+from moto.core.responses import ActionResult
 from moto.ecr import models as ecr_models
 from moto.ecr import urls as ecr_urls
 from moto.ecr.exceptions import ImageAlreadyExistsException, InvalidParameterException, RepositoryNotFoundException
@@ -37,13 +40,12 @@ from moto.logs.responses import LogsResponse
 from moto.moto_server import werkzeug_app
 from moto.s3.models import FakeBucket, S3Backend
 from moto.sagemaker import urls as sagemaker_urls
-from moto.sagemaker.responses import SageMakerResponse
 
 from local_aws.images import ImageError, ImageSnapshots, manifest_digest
 from local_aws.registry import RegistryError
 from local_aws.repositories import USER, PushError, Repositories, RepositoryName
-from local_aws.training_service import TrainingService
-from local_aws.tuning_service import TuningService
+from local_aws.sagemaker_api import SageMakerApi
+from local_aws.services import Services
 
 # What a request over TLS 1.3 has for these condition keys.
 _TLS_CONTEXT = {"aws:securetransport": "true", "s3:tlsversion": "1.3"}
@@ -55,10 +57,10 @@ _LOGIN_HOURS = 12
 _ECR_ERRORS = {"TAG_INVALID": "ImageTagAlreadyExistsException", "MANIFEST_BLOB_UNKNOWN": "LayersNotFoundException"}
 
 
-def install(training: TrainingService, tuning: TuningService, images: ImageSnapshots | Repositories) -> None:
+def install(services: Services, images: ImageSnapshots | Repositories) -> None:
     """Changes moto as this module's docstring says; to be called before the first request."""
-    _JobsResponse.training, _JobsResponse.tuning = training, tuning
-    sagemaker_urls.url_paths["{0}/$"] = _JobsResponse.dispatch
+    SageMakerApi.services = services
+    sagemaker_urls.url_paths["{0}/$"] = SageMakerApi.dispatch
     ecr_models.Image.get_image_size_in_bytes = _size
     if isinstance(images, Repositories):
         _RegistryResponse.repositories = _RegistryRepository.repositories = images
@@ -69,57 +71,10 @@ def install(training: TrainingService, tuning: TuningService, images: ImageSnaps
         ecr_urls.url_paths["{0}/$"] = _PutImageResponse.dispatch
     logs_urls.url_paths["{0}/$"] = _FilterLogEventsResponse.dispatch
     werkzeug_app.DISABLE_GLOBAL_CORS = True
+    modules = frozenset(backends.list_of_moto_modules())
+    backends.list_of_moto_modules = lambda: modules
     IAMPolicyStatement.is_action_permitted = _is_action_permitted
     S3Backend.delete_bucket = _delete_bucket
-
-
-class _JobsResponse(SageMakerResponse):
-    training: ClassVar[TrainingService]
-    tuning: ClassVar[TuningService]
-
-    def create_training_job(self) -> ActionResult:
-        return ActionResult(self.training.create(self.current_account, self.region, self.body))
-
-    def describe_training_job(self) -> ActionResult:
-        return ActionResult(self.training.describe(self.current_account, self.region, self.body))
-
-    def list_training_jobs(self) -> ActionResult:
-        return ActionResult(self.training.list(self.current_account, self.region, self.body))
-
-    def stop_training_job(self) -> ActionResult:
-        self.training.stop(self.current_account, self.region, self.body)
-        return EmptyResult()
-
-    def delete_training_job(self) -> ActionResult:
-        self.training.delete(self.current_account, self.region, self.body)
-        return EmptyResult()
-
-    def create_hyper_parameter_tuning_job(self) -> ActionResult:
-        return ActionResult(self.tuning.create(self.current_account, self.region, self.body))
-
-    def describe_hyper_parameter_tuning_job(self) -> ActionResult:
-        return ActionResult(self.tuning.describe(self.current_account, self.region, self.body))
-
-    def list_hyper_parameter_tuning_jobs(self) -> ActionResult:
-        return ActionResult(self.tuning.list(self.current_account, self.region, self.body))
-
-    def list_training_jobs_for_hyper_parameter_tuning_job(self) -> ActionResult:
-        return ActionResult(self.tuning.list_training_jobs(self.current_account, self.region, self.body))
-
-    def stop_hyper_parameter_tuning_job(self) -> ActionResult:
-        self.tuning.stop(self.current_account, self.region, self.body)
-        return EmptyResult()
-
-    def delete_hyper_parameter_tuning_job(self) -> ActionResult:
-        self.tuning.delete(self.current_account, self.region, self.body)
-        return EmptyResult()
-
-    def parse_parameters(self, request: Any) -> None:
-        # moto's parser assumes a valid document, and fails before any of the methods above could check it.
-        if self._get_action().endswith(("TrainingJob", "TrainingJobs", "TuningJob", "TuningJobs")):
-            self.params: dict[str, Any] = {}
-        else:
-            super().parse_parameters(request)
 
 
 class _FilterLogEventsResponse(LogsResponse):

@@ -1,18 +1,19 @@
-"""/opt/ml under a movable base: what a training program finds there, and what it leaves.
+"""/opt/ml under a movable base: what the program of a training or processing job finds there, and what it leaves.
 
-Layout and file formats are SageMaker's, as its developer guide ("How Amazon SageMaker Provides Training
-Information") and sagemaker-training have them.
+Layout and file formats are SageMaker's, as its developer guide ("How Amazon SageMaker Provides Training Information",
+"Build Your Own Processing Container") and sagemaker-training have them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from codecs import getincrementaldecoder
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_FAILURE_BYTES = 8192
+_BEGINNING_BYTES = 8192
 
 _INSTANCE_TYPE = "local"
 
@@ -49,18 +50,11 @@ class OptMl:
 
     def write_config(self, name: str, content: Mapping[str, object]) -> None:
         """Writes input/config/NAME.json."""
-        (self.config / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+        _write_json(self.config / f"{name}.json", content)
 
     def failure_text(self) -> str:
         """The beginning of output/failure, 1024 characters or more; empty where there is no such file."""
-        if not self._is_own(self.failure):
-            return ""
-        try:
-            # A pipe of that name would otherwise keep this waiting for somebody to write.
-            with os.fdopen(os.open(self.failure, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-                return file.read(_FAILURE_BYTES).decode(errors="replace").strip()
-        except OSError:
-            return ""
+        return _beginning(self.base, self.failure).decode(errors="replace").strip()
 
     def content(self, directory: Path) -> Mapping[Path, Path]:
         """All that lies below a directory of this /opt/ml, by its path relative to that directory.
@@ -68,16 +62,44 @@ class OptMl:
         Raises:
             OSError: a directory cannot be read.
         """
-        if not (directory.is_dir() and self._is_own(directory)):
+        if not (directory.is_dir() and _is_own(self.base, directory)):
             return {}
         walk = os.walk(directory, onerror=_raise)
         found = (Path(parent, name) for parent, names, files in walk for name in (*names, *files))
         return {path.relative_to(directory): path for path in found}
 
-    def _is_own(self, path: Path) -> bool:
-        # A program in a container may have made it a link, and what that names outside the container is not the
-        # program's.
-        return path.resolve() == self.base.resolve() / path.relative_to(self.base)
+
+@dataclass(frozen=True)
+class ProcessingOptMl:
+    """The paths below `base`, the directory that the container of a processing job sees as /opt/ml."""
+
+    base: Path
+
+    @property
+    def config(self) -> Path:
+        return self.base / "config"
+
+    @property
+    def message(self) -> Path:
+        return self.base / "output" / "message"
+
+    def create(self) -> None:
+        """Makes the empty directories that each job has."""
+        for directory in (self.config, self.base / "processing", self.message.parent):
+            directory.mkdir(parents=True)
+
+    def write_config(self, name: str, content: Mapping[str, object]) -> None:
+        """Writes config/NAME.json."""
+        _write_json(self.config / f"{name}.json", content)
+
+    def message_text(self) -> str:
+        """The beginning of output/message, 1024 characters or more; empty where there is no such file.
+
+        Raises:
+            UnicodeDecodeError: it is not UTF-8.
+        """
+        # The last character may be cut.
+        return getincrementaldecoder("utf-8")().decode(_beginning(self.base, self.message))
 
 
 def resource_config(host: str, hosts: Sequence[str], network_interface: str) -> Mapping[str, object]:
@@ -103,6 +125,27 @@ def make_read_only(directory: Path) -> None:
         for name in files:
             Path(parent, name).chmod(0o444)
         Path(parent).chmod(0o555)
+
+
+def _write_json(file: Path, content: Mapping[str, object]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _beginning(base: Path, file: Path) -> bytes:
+    if not _is_own(base, file):
+        return b""
+    try:
+        # A pipe of that name would otherwise keep this waiting for somebody to write.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+            return opened.read(_BEGINNING_BYTES)
+    except OSError:
+        return b""
+
+
+def _is_own(base: Path, path: Path) -> bool:
+    # A program in a container may have made it a link, and what that names outside the container is not the
+    # program's.
+    return path.resolve() == base.resolve() / path.relative_to(base)
 
 
 def _raise(error: OSError) -> None:

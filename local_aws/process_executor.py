@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from local_aws import supervisor
-from local_aws.executors import Ending, ExecutorError, Host, Output, Program
+from local_aws.executors import Ending, ExecutorError, Host, HttpAddress, Output, Program
 from local_aws.images import Image
 
 _STANDARD_DIRECTORIES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,6 +32,9 @@ class ProcessExecutor:
     The program finds its /opt/ml by SAGEMAKER_BASE_DIR, the variable by which sagemaker-training itself is
     told of a moved one, and itself first on PATH. Its environment holds nothing of the server's. The
     interpreter that runs the server comes next on PATH, so that `#!/usr/bin/env python3` is the same Python.
+
+    One that answers HTTP is told a free port by SAGEMAKER_BIND_TO_PORT, SageMaker's own variable for containers that
+    share a host, and by BIND_TO_ADDRESS that nothing outside this machine is to reach it.
     """
 
     name = "process"
@@ -62,7 +66,8 @@ class ProcessExecutor:
         execution = _Processes()
         try:
             for host in hosts:
-                execution.add(host, _popen(program, host), output)
+                address = _free_address() if program.serves_http else None
+                execution.add(host, _popen(program, host, address), output, address)
         except OSError as error:
             execution.close()
             raise ExecutorError(f"cannot start {program.image.uri}: {error}") from error
@@ -73,11 +78,13 @@ class _Processes:
     def __init__(self) -> None:
         self._hosts: dict[str, Host] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._addresses: dict[str, HttpAddress | None] = {}
         self._endings: dict[str, Ending] = {}
         self._readers: list[threading.Thread] = []
 
-    def add(self, host: Host, process: subprocess.Popen[bytes], output: Output) -> None:
+    def add(self, host: Host, process: subprocess.Popen[bytes], output: Output, address: HttpAddress | None) -> None:
         self._hosts[host.name] = host
+        self._addresses[host.name] = address
         self._processes[host.name] = process
         reader = threading.Thread(target=_read_to_the_end, args=(host.name, process, output), daemon=True)
         self._readers.append(reader)
@@ -95,6 +102,12 @@ class _Processes:
             if name not in self._endings and code is not None:
                 self._endings[name] = Ending(_shell_code(code), _end_time(self._hosts[name]))
         return dict(self._endings)
+
+    def http_address(self, host: str) -> HttpAddress:
+        address = self._addresses.get(host)
+        if address is None:
+            raise ExecutorError(f"the program of {host} answers no HTTP")
+        return address
 
     def terminate(self) -> None:
         self._command(supervisor.TERMINATE)
@@ -115,7 +128,13 @@ class _Processes:
                 process.stdin.write(command)
 
 
-def _popen(program: Program, host: Host) -> subprocess.Popen[bytes]:
+def _free_address() -> HttpAddress:
+    # One of ten thousands: that another program takes it before this one listens is rare.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return HttpAddress(*listener.getsockname())
+
+
+def _popen(program: Program, host: Host, address: HttpAddress | None) -> subprocess.Popen[bytes]:
     assert program.image.directory
     for name in ("home", "tmp"):
         (host.directory / name).mkdir()
@@ -128,6 +147,8 @@ def _popen(program: Program, host: Host) -> subprocess.Popen[bytes]:
         **program.environment,
         "SAGEMAKER_BASE_DIR": str(host.opt_ml),
     }
+    if address:
+        environment |= {"SAGEMAKER_BIND_TO_PORT": str(address.port), "BIND_TO_ADDRESS": address.host}
     name, *arguments = (*program.entrypoint, *program.arguments)
     # Found here as docker finds it: the first file of that name, even where its interpreter then is missing.
     # Python's own search would go on to the next directory on PATH and run another program of that name.

@@ -26,9 +26,11 @@ from local_aws.own_api import OwnApi
 from local_aws.process_executor import ProcessExecutor
 from local_aws.registry_api import RegistryApi
 from local_aws.repositories import Repositories
-from local_aws.settings import CREDENTIALS, Settings, SettingsError
+from local_aws.runtime_api import RuntimeApi
+from local_aws.services import Services
+from local_aws.serving_hosts import ServingSurroundings
+from local_aws.settings import CREDENTIALS, SERVING_STOP_GRACE_SECONDS, Settings, SettingsError
 from local_aws.training_service import TrainingService
-from local_aws.tuning_service import TuningService
 from local_aws.unknown_operations import create_app
 
 if TYPE_CHECKING:
@@ -75,11 +77,9 @@ def serve(settings: Settings, port: int, log_file: Path | None) -> None:
             stop_grace_seconds=settings.stop_grace_seconds,
             passed_variables=settings.passed_variables,
         )
-        tuning = TuningService(training)
-        # The last one first: a tuning job would begin other training jobs.
-        stack.callback(training.close)
-        stack.callback(tuning.close)
-        listener.app = _assemble(training, tuning, images)
+        services = Services.of_server(training, images, _serving(settings, home, executor, endpoint_url))
+        stack.callback(services.close)
+        listener.app = _assemble(services, images)
         thread = threading.Thread(target=listener.serve_forever, args=(_POLL_SECONDS,), daemon=True)
         thread.start()
         running = lifecycle.RunningServer(endpoint_url, os.getpid(), str(log_file) if log_file else None, executor.name)
@@ -140,14 +140,25 @@ def _choose(
     return ProcessExecutor(), ImageSnapshots(home.images)
 
 
-def _assemble(
-    training: TrainingService, tuning: TuningService, images: ImageSnapshots | Repositories
-) -> WSGIApplication:
-    moto_patches.install(training, tuning, images)
+def _serving(settings: Settings, home: lifecycle.Home, executor: Executor, endpoint_url: str) -> ServingSurroundings:
+    return ServingSurroundings(
+        executor=executor,
+        directory=home.jobs,
+        endpoint_url=endpoint_url,
+        passed_variables=settings.passed_variables,
+        ping_seconds=settings.health_check_seconds,
+        stop_grace_seconds=min(settings.stop_grace_seconds, SERVING_STOP_GRACE_SECONDS),
+        closing=threading.Event(),
+    )
+
+
+def _assemble(services: Services, images: ImageSnapshots | Repositories) -> WSGIApplication:
+    moto_patches.install(services, images)
     application: WSGIApplication = DomainDispatcherApplication(create_app)
+    application = RuntimeApi(services.endpoints).before(application)
     if isinstance(images, Repositories):
         application = RegistryApi(images).before(application)
-    return guarded(OwnApi(training).before(application))
+    return guarded(OwnApi(services.training).before(application))
 
 
 def _not_ready(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -14,8 +14,12 @@ EXECUTORS = ("process", "docker")
 # Any would do: no signature is checked.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local-aws", "AWS_SECRET_ACCESS_KEY": "local-aws"}
 
-# SageMaker's own time between SIGTERM and SIGKILL.
+# SageMaker's own times between SIGTERM and SIGKILL, of a job and of a program that serves.
 STOP_GRACE_SECONDS = 120.0
+SERVING_STOP_GRACE_SECONDS = 30.0
+
+# SageMaker's own time for a serving program from its start to its first good health check.
+HEALTH_CHECK_SECONDS = 480.0
 
 # What `docker run --memory` takes as well.
 _BYTES = re.compile(r"(?P<number>\d+)(?P<unit>[bkmg]?)", re.IGNORECASE)
@@ -48,6 +52,8 @@ class Settings:
             shows them.
         stop_grace_seconds: time that a stopped program has between SIGTERM and SIGKILL
             (`LOCAL_AWS_STOP_GRACE_SECONDS`).
+        health_check_seconds: time that a serving program has from its start until /ping says 200
+            (`LOCAL_AWS_HEALTH_CHECK_SECONDS`).
     """
 
     home: Path
@@ -56,6 +62,7 @@ class Settings:
     memory_bytes: int | None = None
     passed_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     stop_grace_seconds: float = STOP_GRACE_SECONDS
+    health_check_seconds: float = HEALTH_CHECK_SECONDS
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -74,6 +81,7 @@ class Settings:
             memory_bytes=_bytes(environment, "LOCAL_AWS_MEMORY"),
             passed_variables=_passed(environment, "LOCAL_AWS_PASS_ENVIRONMENT"),
             stop_grace_seconds=_seconds(environment, "LOCAL_AWS_STOP_GRACE_SECONDS", STOP_GRACE_SECONDS),
+            health_check_seconds=_seconds(environment, "LOCAL_AWS_HEALTH_CHECK_SECONDS", HEALTH_CHECK_SECONDS),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -47,6 +47,11 @@ class SyncedDirectory:
             OSError: it cannot be made.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def synced(self) -> Collection[PurePosixPath]:
+        """The files that S3 has of this host, by their paths inside the directory."""
+        return self._synced.keys()
 
     def sync(self, *, is_last: bool = False) -> Sequence[str]:
         """Brings S3 to what lies in the directory; returns what could not be done, one sentence each.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from moto.core.exceptions import ServiceException
 
@@ -17,54 +15,25 @@ from local_aws import training_requests
 from local_aws.artifacts import Artifact
 from local_aws.channels import ChannelError
 from local_aws.checkpoints import HostCheckpoints
-from local_aws.executors import Ending, Execution, Executor, ExecutorError, Host, Output, Program
+from local_aws.executors import Ending, Execution, ExecutorError, Host, Output, Program
 from local_aws.images import Image
 from local_aws.inputs import DownloadError, Inputs
 from local_aws.job_logs import log_streams
-from local_aws.lifecycle import remove_tree
 from local_aws.metrics import FinalMetrics, MetricData
 from local_aws.opt_ml import OptMl
-from local_aws.settings import CREDENTIALS
+from local_aws.programs import POLL_SECONDS, Surroundings, failure_reason, first_failure
 from local_aws.storage import Storage
 from local_aws.synced_directories import SyncedDirectory, kept_in_s3
 from local_aws.time_limits import TimeLimits
-from local_aws.training_jobs import LONGEST_FAILURE_REASON, TrainingJob
+from local_aws.training_jobs import TrainingJob
 
-# How soon a request to stop is seen; the end of a program is seen at once.
-_POLL_SECONDS = 0.05
-
-# SageMaker's own advice, and what there is to do here.
-_MORE_MEMORY = (
-    "Please use an instance type with more memory, or reduce the size of job data processed on an instance. "
-    "(Here LOCAL_AWS_MEMORY sets how much the job may use.)"
-)
+_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 _log = logging.getLogger(__name__)
 
 
 class JobFailedError(Exception):
     """The job cannot go on; the message is its FailureReason."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What every job of a server runs in.
-
-    Attributes:
-        executor: runs the programs.
-        directory: gets one directory for each running job.
-        endpoint_url: this server's, for programs that are clients of AWS themselves.
-        stop_grace_seconds: time between SIGTERM and SIGKILL.
-        passed_variables: environment variables that programs have from this machine's user; keys, which nothing shows.
-        closing: set when the server ends; running programs are killed then.
-    """
-
-    executor: Executor
-    directory: Path
-    endpoint_url: str
-    stop_grace_seconds: float
-    passed_variables: Mapping[str, str] = field(repr=False)
-    closing: threading.Event
 
 
 class TrainingRun:
@@ -111,7 +80,7 @@ class TrainingRun:
 
     def _attempt(self) -> bool:
         """Carries the job as far as its instances last; returns whether they were taken away."""
-        with self._job_directory() as directory:
+        with self._surroundings.job_directory() as directory:
             hosts = self._hosts(directory)
             checkpoints, events = self._checkpoints(hosts), self._events(hosts)
             self._job.advance("Downloading", "Downloading input data")
@@ -133,24 +102,10 @@ class TrainingRun:
             self._job.begin_stopping(reason)
         return self._job.is_stopping
 
-    @contextmanager
-    def _job_directory(self) -> Iterator[Path]:
-        # Short names: a program's temporary directory may hold sockets, whose paths can have 107 characters
-        # at most.
-        directory = Path(tempfile.mkdtemp(dir=self._surroundings.directory, prefix=""))
-        try:
-            yield directory
-        finally:
-            remove_tree(directory)
-
     def _hosts(self, directory: Path) -> Sequence[Host]:
-        executor = self._surroundings.executor
-        names = [f"algo-{number + 1}" for number in range(min(self._request.instance_count, executor.most_hosts))]
-        hosts = []
-        for number, (name, address) in enumerate(zip(names, executor.addresses(names), strict=True), start=1):
-            host = Host(name, address, directory / str(number))
+        hosts = self._surroundings.hosts(self._request.instance_count, directory)
+        for host in hosts:
             OptMl(host.opt_ml).create()
-            hosts.append(host)
         return hosts
 
     def _checkpoints(self, hosts: Sequence[Host]) -> Sequence[HostCheckpoints]:
@@ -179,7 +134,9 @@ class TrainingRun:
         """Runs the program to its end; returns whether it was ended by an interruption."""
         # Each attempt has streams of its own, even where two begin in the same second.
         self._epoch = max(int(time.time()), self._epoch + 1)
-        with log_streams(self._storage, self._request.name, hosts, self._epoch, self._metrics.observe) as streams:
+        with log_streams(
+            self._storage, _LOG_GROUP, self._request.name, hosts, self._epoch, self._metrics.observe
+        ) as streams:
 
             def say(line: str) -> None:
                 streams[hosts[0].name].write(f"local_aws: {line}\n".encode(), source=0)
@@ -192,7 +149,8 @@ class TrainingRun:
             except ExecutorError as error:
                 raise JobFailedError(f"InternalServerError: {error}") from error
             if outcome.failed:
-                raise JobFailedError(_failure_reason(*outcome.failed))
+                host, ending = outcome.failed
+                raise JobFailedError(failure_reason(host.name, ending, OptMl(host.opt_ml).failure_text()))
             if outcome.is_interrupted:
                 say("the spot capacity was taken away")
                 return True
@@ -206,14 +164,10 @@ class TrainingRun:
 
     def _head(self, hosts: Sequence[Host]) -> Iterator[str]:
         executor = self._surroundings.executor
-        yield f"{self._request.instance_type}: this machine stands in for it"
-        if any(host.address != host.name for host in hosts):
-            yield f"the hosts' names here: {', '.join(f'{host.name} is {host.address}' for host in hosts)}"
+        yield from self._surroundings.remarks(self._request.instance_type, hosts, self._request.network_isolation)
         for channel in self._request.channels:
             if channel.input_mode == "FastFile":
                 yield f"FastFile channel {channel.name}: all objects were copied beforehand, not each when it is read"
-        if not self._request.network_isolation and not executor.reaches_server:
-            yield "a container cannot reach this machine's AWS, so it gets no AWS_ENDPOINT_URL and no credentials"
         if self._request.is_spot:
             interrupt = f"{self._surroundings.endpoint_url}/_local_aws/training-jobs/{self._request.name}/interrupt"
             yield f"the spot capacity is taken away on request only: curl -X POST {interrupt}"
@@ -225,13 +179,8 @@ class TrainingRun:
             return self._until_the_end(execution, hosts)
 
     def _program(self) -> Program:
-        region = self._storage.region
         outer = (directory.local_path for directory in self._request.directories_in_s3 if not directory.is_below_opt_ml)
-        environment = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-        if not self._request.network_isolation and self._surroundings.executor.reaches_server:
-            environment |= {"AWS_ENDPOINT_URL": self._surroundings.endpoint_url, **CREDENTIALS}
-        if not self._request.network_isolation:
-            environment |= self._surroundings.passed_variables
+        environment = dict(self._surroundings.environment(self._storage.region, self._request.network_isolation))
         environment |= self._request.environment
         environment |= {"TRAINING_JOB_NAME": self._request.name, "TRAINING_JOB_ARN": self._job.arn}
         return Program(
@@ -242,34 +191,29 @@ class TrainingRun:
             network_isolation=self._request.network_isolation,
             # A mount for each: two fields may name the same one.
             outer_directories=tuple(dict.fromkeys(outer)),
-            read_only_channels=tuple(
-                channel.name for channel in self._request.channels if channel.input_mode == "FastFile"
+            read_only=tuple(
+                PurePosixPath("input", "data", channel.name)
+                for channel in self._request.channels
+                if channel.input_mode == "FastFile"
             ),
         )
 
     def _until_the_end(self, execution: Execution, hosts: Sequence[Host]) -> _Outcome:
         with self._time.running():
-            while not execution.wait(_POLL_SECONDS):
+            while not execution.wait(POLL_SECONDS):
                 if self._surroundings.closing.is_set():
                     execution.kill()
                 elif self._is_stopping():
-                    self._terminate(execution)
+                    self._surroundings.terminate(execution)
                 elif self._job.interruption_requested:
-                    self._terminate(execution)
+                    self._surroundings.terminate(execution)
                     # Whatever it ended with: what an interrupted program leaves is not the job's result.
                     return _Outcome(is_interrupted=not self._surroundings.closing.is_set())
-                elif _first_failure(execution, hosts):
+                elif first_failure(execution, hosts):
                     # The other hosts wait for the failed one, or fail without it.
-                    self._terminate(execution)
-                    return _Outcome(_first_failure(execution, hosts))
-        return _Outcome(None if self._job.is_stopping else _first_failure(execution, hosts))
-
-    def _terminate(self, execution: Execution) -> None:
-        execution.terminate()
-        deadline = time.monotonic() + self._surroundings.stop_grace_seconds
-        while not execution.wait(_POLL_SECONDS):
-            if time.monotonic() > deadline or self._surroundings.closing.is_set():
-                execution.kill()
+                    self._surroundings.terminate(execution)
+                    return _Outcome(first_failure(execution, hosts))
+        return _Outcome(None if self._job.is_stopping else first_failure(execution, hosts))
 
     def _upload(self, hosts: Sequence[Host], directory: Path) -> None:
         for artifact in _artifacts(hosts):
@@ -289,21 +233,6 @@ class _Outcome:
 
     failed: tuple[Host, Ending] | None = None
     is_interrupted: bool = False
-
-
-def _first_failure(execution: Execution, hosts: Sequence[Host]) -> tuple[Host, Ending] | None:
-    endings = execution.endings()
-    failed = [(host, endings[host.name]) for host in hosts if host.name in endings and endings[host.name].exit_code]
-    return min(failed, key=lambda failure: failure[1].time, default=None)
-
-
-def _failure_reason(host: Host, ending: Ending) -> str:
-    # SageMaker's wording, with nothing before the comma where the program left no failure file.
-    prefix, suffix = "AlgorithmError: ", f", exit code: {ending.exit_code}"
-    if ending.out_of_memory:
-        prefix = f"ClientError: {host.name} ran out of memory. {_MORE_MEMORY} "
-    room = LONGEST_FAILURE_REASON - len(prefix) - len(suffix)
-    return f"{prefix}{OptMl(host.opt_ml).failure_text()[:room]}{suffix}"
 
 
 def _artifacts(hosts: Sequence[Host]) -> tuple[Artifact, Artifact]:

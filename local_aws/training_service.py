@@ -15,11 +15,12 @@ from local_aws import admission, listing
 from local_aws.executors import Executor
 from local_aws.images import Image, ImageSource
 from local_aws.metrics import MetricData
+from local_aws.programs import Surroundings
 from local_aws.run_threads import RunThreads
 from local_aws.storage import Storage
 from local_aws.training_jobs import IN_PROGRESS, REQUESTED, STOPPING, NotInterruptibleError, TrainingJob
 from local_aws.training_requests import TrainingRequest, parse
-from local_aws.training_runs import Surroundings, TrainingRun
+from local_aws.training_runs import TrainingRun
 
 _CLOSE_SECONDS = 5.0
 
@@ -66,6 +67,11 @@ class TrainingService:
         self._threads = RunThreads()
         self._lock = threading.Lock()
 
+    @property
+    def surroundings(self) -> Surroundings:
+        """What its jobs run in, and jobs of other kinds may."""
+        return self._surroundings
+
     def create(self, account_id: str, region: str, body: str) -> dict[str, Any]:
         """CreateTrainingJob: accepts the job, or refuses it, and starts it."""
         document = admission.check_document("CreateTrainingJob", body)
@@ -81,8 +87,8 @@ class TrainingService:
         storage = Storage(account_id, region)
         arn = FakeTrainingJob.arn_formatter(request.name, account_id, region)
         admission.check_unused(request.name in _jobs(account_id, region), arn)
-        admission.check_role(request, account_id, region)
-        image = admission.find_image(request, self._images, self._executor)
+        admission.check_role(request.role_arn, account_id, region)
+        image = admission.find_image(request.image_uri, request.role_arn, self._images, self._executor)
         admission.check_directories(request, self._executor)
         admission.check_buckets(request, storage)
         return AdmittedJob(request, image, storage, arn)

@@ -47,14 +47,18 @@ class Server:
             self._clients[key] = self._new_client(service, region)
         return self._clients[key]
 
-    def _new_client(self, service: str, region: str) -> Any:
+    def patient_client(self, service: str) -> Any:
+        """A client that waits for an answer for longer than a minute."""
+        return self._new_client(service, REGION, read_timeout=90)
+
+    def _new_client(self, service: str, region: str, **config: Any) -> Any:
         return boto3.client(
             service,
             endpoint_url=self.endpoint_url,
             region_name=region,
             aws_access_key_id="test",
             aws_secret_access_key="test",
-            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, **config),
         )
 
 

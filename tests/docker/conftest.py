@@ -45,10 +45,10 @@ class DockerAws(Aws):
     base_image: str
 
     def build(self, directory: Path, tag: str = "1") -> str:
-        """Builds an image whose `train` is the directory's, and returns its name in the repository."""
+        """Builds an image whose programs are the directory's, and returns its name in the repository."""
         dockerfile = directory / "Dockerfile"
         if not dockerfile.exists():
-            dockerfile.write_text(f"FROM {self.base_image}\nCOPY train /usr/local/bin/train\n")
+            dockerfile.write_text(f"FROM {self.base_image}\nCOPY train serve* /usr/local/bin/\n")
         name = f"{self.repository_uri}:{tag}"
         self.engine.images.build(path=str(directory), tag=name, rm=True)
         return name

@@ -14,6 +14,7 @@ import pytest
 
 from tests import aws as helpers
 from tests.aws import Aws, Server, run_local_aws, start_in_foreground
+from tests.hosting import Hosting
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def aws(server: Server, tmp_path: Path) -> Aws:
     return Aws(server, tmp_path)
+
+
+@pytest.fixture
+def hosting(aws: Aws) -> Iterator[Hosting]:
+    """Endpoints, which end with the test."""
+    hosting = Hosting(aws)
+    yield hosting
+    hosting.close()
 
 
 @pytest.fixture
