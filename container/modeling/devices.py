@@ -2,15 +2,14 @@
 
 import gc
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from container.modeling.instances import has_gpu
 from container.modeling.job import JobError
-from container.modeling.settings import GPU_INSTANCE_TYPE
 
 
 def import_tensorflow() -> Any:
@@ -42,7 +41,7 @@ def check_gpus(instance_type: str) -> None:
     Raises:
         JobError: the instance type has GPUs, but TensorFlow sees none and would train on the processor, slowly.
     """
-    has_gpus = re.fullmatch(GPU_INSTANCE_TYPE, instance_type)
+    has_gpus = has_gpu(instance_type)
     if has_gpus and not import_tensorflow().config.list_physical_devices("GPU"):
         raise JobError(
             f"{instance_type} has GPUs, but TensorFlow sees none: train in an image of training_image.flavor=gpu, or "

@@ -23,6 +23,7 @@ from container.modeling.own_parts.checked import (
     OwnMetrics,
     OwnModelBuilder,
     OwnPreprocessor,
+    Part,
 )
 from container.modeling.own_parts.errors import PARTS_FOLDER, PartError, failure
 from container.modeling.own_parts.sources import (
@@ -119,7 +120,7 @@ def load_parts(settings: ContainerSettings) -> OwnParts:
             are not as they must be.
     """
     check_parts(settings, PARTS_FOLDER)
-    functions = {choice: _imported(choice) for choice in chosen_functions(settings)}
+    functions = {choice: imported(choice) for choice in chosen_functions(settings)}
     declared = {choice: own_parameters(choice, _signature(choice, function)) for choice, function in functions.items()}
     check_names(settings.parts.settings, declared)
     parts = {
@@ -135,7 +136,23 @@ def load_parts(settings: ContainerSettings) -> OwnParts:
     )
 
 
-def _imported(choice: Choice) -> Callable[..., Any]:
+def load_function(choice: Choice) -> Part:
+    """Import a function of the user's own; settings that it may declare keep their defaults.
+
+    Raises:
+        PartError: its module cannot be imported, has no such function, or it does not take what it is called with.
+    """
+    function = imported(choice)
+    own_parameters(choice, _signature(choice, function))
+    return Part(choice, function, {})
+
+
+def imported(choice: Choice) -> Callable[..., Any]:
+    """Import a function of the user's own.
+
+    Raises:
+        PartError: its module cannot be imported, or has no such function.
+    """
     try:
         module = importlib.import_module(f"{PACKAGE}.{choice.module}")
     except Exception as error:

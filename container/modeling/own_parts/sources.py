@@ -89,9 +89,9 @@ def check_parts(settings: ContainerSettings, folder: Path) -> None:
             of its type.
         PartError: a module is no Python, or a function does not take what its kind is called with.
     """
-    signatures = {choice: _signature_in_source(choice, folder) for choice in chosen_functions(settings)}
-    declared = {choice: own_parameters(choice, found) for choice, found in signatures.items() if found is not None}
-    if len(declared) == len(signatures):
+    choices = chosen_functions(settings)
+    declared = declared_in_sources(choices, folder)
+    if len(declared) == len(choices):
         check_names(settings.parts.settings, declared)
     for choice, parameters in declared.items():
         plain = (parameter for parameter in parameters if parameter.annotation in PLAIN_TYPES)
@@ -100,6 +100,21 @@ def check_parts(settings: ContainerSettings, folder: Path) -> None:
             [parameter.replace(annotation=PLAIN_TYPES[parameter.annotation]) for parameter in plain],
             settings.parts.settings,
         )
+
+
+def declared_in_sources(choices: Iterable[Choice], folder: Path) -> dict[Choice, tuple[inspect.Parameter, ...]]:
+    """Return the parameters by which functions declare settings; those that no plain `def` defines are left out.
+
+    Args:
+        choices: the functions.
+        folder: container/parts.
+
+    Raises:
+        SettingsError: a module or a function does not exist.
+        PartError: a module is no Python, or a function does not take what its kind is called with.
+    """
+    signatures = {choice: _signature_in_source(choice, folder) for choice in choices}
+    return {choice: own_parameters(choice, found) for choice, found in signatures.items() if found is not None}
 
 
 def own_parameters(choice: Choice, signature: inspect.Signature) -> tuple[inspect.Parameter, ...]:

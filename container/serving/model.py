@@ -1,0 +1,128 @@
+"""The model in memory, and its step: from the pixels of a batch of images to probabilities."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from container.modeling.container_settings import Image
+from container.modeling.networks.models import class_probabilities
+from container.modeling.own_parts.errors import PartError
+from container.modeling.own_parts.parts import imported
+from container.modeling.own_parts.sources import MODEL_BUILDER, PREPROCESSOR, chosen_functions
+from container.serving.model_folder import ModelFolder, ModelFolderError
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(folder: ModelFolder) -> keras.Model:
+    """Return the model that the training job saved.
+
+    Raises:
+        ModelFolderError: Keras cannot load it.
+    """
+    _import_own_layers(folder)
+    try:
+        return keras.models.load_model(folder.keras_file, compile=False, safe_mode=True)
+    # Keras raises whatever its layers do.
+    except Exception as error:
+        logger.error("%s cannot be loaded", folder.keras_file, exc_info=error)
+        raise ModelFolderError(f"{folder.keras_file} cannot be loaded: {' '.join(str(error).split())}") from error
+
+
+class ModelStep:
+    """Runs the model on batches of images, in one trace for batches of all sizes."""
+
+    def __init__(self, model: keras.Model, image: Image, class_count: int, batch_size: int) -> None:
+        """Args:
+        model: takes pixels, 0 to 255.
+        image: the pixels that it takes.
+        class_count: how many classes there are.
+        batch_size: images of a step, at most.
+
+        Raises:
+            ModelFolderError: the model takes other pixels, or gives other probabilities.
+        """
+        shape = (image.height, image.width, image.channels)
+        _check_input(model, shape)
+        self._shape, self._class_count = shape, class_count
+        self._sizes = _step_sizes(batch_size, has_gpu=bool(tf.config.list_physical_devices("GPU")))
+        forward = tf.function(
+            lambda pixels: class_probabilities(model(tf.cast(pixels, tf.float32), training=False)), autograph=False
+        )
+        self._forward = {
+            dtype: forward.get_concrete_function(tf.TensorSpec((None, *shape), dtype)) for dtype in ("uint8", "float32")
+        }
+
+    def warm_up(self) -> None:
+        """Take steps of several sizes, so that the first requests need not wait for what TensorFlow does once.
+
+        Raises:
+            ModelFolderError: the model does not give the probability of each class.
+        """
+        for dtype, sizes in (("uint8", self._sizes), ("float32", self._sizes[:1])):
+            for size in (size for size in sizes if size & (size - 1) == 0 or size == sizes[-1]):
+                probabilities = self([np.zeros(self._shape, dtype)] * size)
+                if probabilities.shape != (size, self._class_count) or not np.isfinite(probabilities).all():
+                    raise ModelFolderError(
+                        f"the model must give the finite probabilities of {self._class_count} classes, but for "
+                        f"{size} black images it gives an array of shape {probabilities.shape}"
+                    )
+
+    def __call__(self, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the probabilities of each class for each image, shape (images, classes).
+
+        Args:
+            images: pixels of shape (height, width, channels), 0 to 255, uint8 or float32; as many as a step may have.
+        """
+        dtype = "uint8" if all(pixels.dtype == np.uint8 for pixels in images) else "float32"
+        size = next(size for size in self._sizes if size >= len(images))
+        # What is added to the images is predicted in vain: any pixels will do.
+        batch = np.empty((size, *self._shape), dtype)
+        for position, pixels in enumerate(images):
+            batch[position] = pixels
+        batch[len(images) :] = 0
+        probabilities: Any = self._forward[dtype](tf.constant(batch))
+        return np.asarray(probabilities.numpy(), np.float32)[: len(images)]
+
+
+def _import_own_layers(folder: ModelFolder) -> None:
+    """Import the modules that may define layers of the model: Keras finds them by their registered names."""
+    for choice in chosen_functions(folder.settings):
+        if choice.kind not in (MODEL_BUILDER, PREPROCESSOR):
+            continue
+        try:
+            imported(choice)
+        except PartError as error:
+            logger.warning("%s; the model is loaded without it", error)
+
+
+def _check_input(model: Any, shape: tuple[int, int, int]) -> None:
+    if not isinstance(model, keras.Model):
+        raise ModelFolderError(
+            f"serving.model_fn returned a {type(model).__name__}: return a keras.Model, or set serving.predict_fn, "
+            "which is given whatever it returns"
+        )
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) != 1 or any(
+        size not in (None, wanted) for size, wanted in zip(inputs[0].shape[1:], shape, strict=True)
+    ):
+        raise ModelFolderError(
+            f"the model takes {[tuple(tensor.shape) for tensor in inputs]}, but config.json says images of {shape} "
+            "(height, width, channels)"
+        )
+
+
+def _step_sizes(batch_size: int, has_gpu: bool) -> tuple[int, ...]:
+    """Return of how many images steps are.
+
+    A GPU chooses its programs anew for each size, which takes long: there are few sizes, to which batches are filled
+    up. A processor computes as much longer as there are more images.
+    """
+    if not has_gpu:
+        return tuple(range(1, batch_size + 1))
+    return (*(2**power for power in range(batch_size.bit_length()) if 2**power < batch_size), batch_size)
