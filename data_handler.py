@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The command line that splits a folder of labeled images into training, validation and evaluation sets."""
+"""The command line that checks labeled images, splits them into sets, and prepares these for training."""
 
 import argparse
 import contextlib
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     import rich.progress
 
     from container.dataset.progress import Progress
-    from container.dataset.record import Split
-    from container.modeling.settings import Data
+    from container.modeling.settings import Data, Settings
+    from manager.aws import Aws
     from manager.console import Terminal
 
 PROJECT_ROOT = Path(__file__).resolve().parent
-BAD_FILES_SHOWN = 10
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,13 +32,59 @@ def parser() -> argparse.ArgumentParser:
     )
     add = grammar.add_argument
     add("--sample", choices=["digits"], help="write 1,797 images of handwritten digits into data.directory, no more")
+    add(
+        "--ingest",
+        nargs="+",
+        metavar=("SOURCE", "TARGET"),
+        help="bring the images of an archive, a folder or arrays, here or in S3, into TARGET (data.directory)",
+    )
+    add("--labels", type=Path, metavar="FILE", help="with --ingest IMAGES.npy: the .npy of their labels")
+    add("--local", action="store_true", help="with --ingest s3://... and --on_sagemaker: the AWS on this machine")
+    add("--prepare", action="store_true", help="shrink training and validation images of the split, many in one file")
+    add(
+        "--on_sagemaker",
+        metavar="N",
+        help="with --prepare: on N instances, the sets that lie in the data bucket; the name of such a job finishes it",
+    )
+    add("--stop", action="store_true", help="with --on_sagemaker JOB: stop it")
+    add("--dry_run", action="store_true", help="with --on_sagemaker: print what would be done; change nothing")
+    add("--yes", action="store_true", help="with --on_sagemaker: answer every question with yes, for scripts")
+    add("--as_arrays", action="store_true", help="write the sets of the split as arrays, in .npz files")
+    add("--check", action="store_true", help="decode every image and tell what is wrong; changes nothing")
+    add("--strict", action="store_true", help="with --check: exit with 1 where there are problems")
+    add(
+        "--fix",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="with --check: write images without what was found into a new folder (data.directory with -fixed added)",
+    )
+    add("--group_by", metavar="REGEX", help="keep images together in whose paths it finds the same; sets data.group_by")
+    add("--stable", action="store_true", help="keep images where they are when others are added; sets data.stable")
     command_line.add_settings_options(grammar)
     return grammar
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 when done, 1 when something failed. Wrong usage exits with 2."""
-    arguments = command_line.parse(parser(), argv)
+    grammar = parser()
+    arguments = command_line.parse(grammar, argv)
+    if not arguments.check and (arguments.strict or arguments.fix is not None):
+        grammar.error("--strict and --fix go with --check")
+    if arguments.ingest is None and arguments.labels:
+        grammar.error("--labels goes with --ingest")
+    if arguments.ingest is None and arguments.on_sagemaker is None and arguments.local:
+        grammar.error("--local goes with --ingest and --on_sagemaker")
+    if arguments.on_sagemaker is None and (arguments.dry_run or arguments.yes or arguments.stop):
+        grammar.error("--dry_run, --yes and --stop go with --on_sagemaker")
+    if arguments.on_sagemaker is not None and not arguments.prepare:
+        grammar.error("--on_sagemaker goes with --prepare")
+    if arguments.ingest and len(arguments.ingest) > 2:
+        grammar.error("--ingest takes a SOURCE, and a TARGET folder at most")
+    if arguments.group_by is not None:
+        arguments.set.append(f"data.group_by={arguments.group_by}")
+    if arguments.stable:
+        arguments.set.append("data.stable=true")
     return command_line.run(
         lambda terminal: _run(arguments, terminal),
         debug=arguments.debug,
@@ -48,8 +93,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace, terminal: "Terminal") -> None:
-    data = command_line.settings(arguments).data
-    if arguments.sample:
+    settings = command_line.settings(arguments)
+    data = settings.data
+    if arguments.ingest:
+        _ingest(settings, arguments, terminal)
+    elif arguments.on_sagemaker is not None:
+        _prepare_on_sagemaker(settings, arguments, terminal)
+    elif arguments.prepare:
+        _prepare(settings, terminal)
+    elif arguments.as_arrays:
+        _write_arrays(settings, terminal)
+    elif arguments.check:
+        _check(data, arguments, terminal)
+    elif arguments.sample:
         words = ["python", "data_handler.py", *(["--config", str(arguments.config)] if arguments.config else [])]
         words += [word for text in arguments.set for word in ("--set", text)]
         _write_sample(data, terminal, next_command=shlex.join(words))
@@ -67,55 +123,100 @@ def _write_sample(data: "Data", terminal: "Terminal", next_command: str) -> None
     terminal.plain(f"next: {next_command}")
 
 
+def _ingest(settings: "Settings", arguments: argparse.Namespace, terminal: "Terminal") -> None:
+    from manager import ingesting
+
+    name, *targets = arguments.ingest
+    target = Path(targets[0]).expanduser() if targets else PROJECT_ROOT / settings.data.directory
+    source = ingesting.open_source(
+        name, arguments.labels, target, lambda: _connect(settings, is_local=arguments.local), terminal
+    )
+    with _progress(terminal) as progress:
+        ingested = ingesting.ingest(source, target, settings.ingestion, progress)
+    ingesting.show_ingested(ingested, targets[0] if targets else settings.data.directory, terminal)
+
+
+def _connect(settings: "Settings", *, is_local: bool) -> "Aws":
+    from manager import aws, local
+
+    return aws.connect_local(settings, local.start(PROJECT_ROOT).endpoint_url) if is_local else aws.connect(settings)
+
+
+def _write_arrays(settings: "Settings", terminal: "Terminal") -> None:
+    from manager import preparing
+
+    with _progress(terminal) as progress:
+        written = preparing.write_sets_as_arrays(settings, PROJECT_ROOT, progress)
+    preparing.show_arrays(written, settings.data.arrays_path, terminal)
+
+
+def _prepare(settings: "Settings", terminal: "Terminal") -> None:
+    from manager import preparing
+
+    with _progress(terminal) as progress:
+        prepared = preparing.prepare(settings, PROJECT_ROOT, progress)
+    preparing.show_prepared(prepared, settings.data.prepared_path, terminal)
+
+
+def _prepare_on_sagemaker(settings: "Settings", arguments: argparse.Namespace, terminal: "Terminal") -> None:
+    from manager import local, plan, processing_commands
+    from manager.session import Session
+
+    target = local.start(PROJECT_ROOT) if arguments.local else None
+    words = ["python", "project_manager.py", *(["--local"] if arguments.local else [])]
+    words += ["--config", str(arguments.config)] if arguments.config else []
+    session = Session(
+        settings=settings,
+        aws=_connect(settings, is_local=arguments.local),
+        terminal=terminal,
+        executor=plan.describe if arguments.dry_run else plan.execute,
+        flavor=target.flavor if target else settings.training_image.flavor,
+        project_root=PROJECT_ROOT,
+        confirm=(lambda question, answer: None) if arguments.yes or arguments.dry_run else terminal.confirm,
+        command=shlex.join(words + [word for text in arguments.set for word in ("--set", text)]),
+    )
+    job = arguments.on_sagemaker
+    if arguments.stop:
+        processing_commands.stop(session, job)
+        return
+    if job.isdecimal():
+        job = processing_commands.launch(session, int(job))
+    if not arguments.dry_run:
+        processing_commands.finish(session, job)
+
+
+def _check(data: "Data", arguments: argparse.Namespace, terminal: "Terminal") -> None:
+    from container.dataset.check import check_images
+    from container.report.check_page import PAGE, write_check_page
+    from manager import checking
+
+    with _progress(terminal) as progress:
+        outcome = check_images(data, PROJECT_ROOT, progress)
+        write_check_page(outcome, data, progress)
+    checking.show_check(outcome, data.check_path, PAGE, terminal)
+    if arguments.fix is not None:
+        _fix(data, arguments.fix, terminal)
+    if arguments.strict:
+        checking.raise_on_problems(outcome, data.check_path)
+
+
+def _fix(data: "Data", folder: str, terminal: "Terminal") -> None:
+    from container.dataset.fixing import fix_images
+    from manager.checking import show_fixes
+
+    target = folder or data.directory.rstrip("/") + "-fixed"
+    with _progress(terminal) as progress:
+        fixes = fix_images(data, PROJECT_ROOT, PROJECT_ROOT / target, progress)
+    show_fixes(fixes, data, target, terminal)
+
+
 def _split(data: "Data", terminal: "Terminal") -> None:
     from container.dataset.split import split_images
+    from manager.splitting import show_split
 
     with _progress(terminal) as progress:
         outcome = split_images(data, PROJECT_ROOT, progress)
-    split = outcome.split
-    _show_counts(split, terminal)
-    _show_left_out(split, terminal)
-    _show_labels(split, terminal)
-    if outcome.unchanged:
-        terminal.unchanged(f"{data.sets_path} holds this split already")
-    else:
-        how = "hard links" if not split.copied else "copies" if not split.linked else "hard links and copies"
-        terminal.done(f"{split.total:,} images of {data.directory} are split into {data.sets_path} ({how})")
-
-
-def _show_counts(split: "Split", terminal: "Terminal") -> None:
-    from container.dataset.text import printable
-
-    rows = [(row.name, row.training, row.validation, row.evaluation, row.total) for row in split.classes]
-    sums = [sum(column) for column in list(zip(*rows, strict=True))[1:]]
-    rows = [*rows, (f"all {len(rows)} classes", *sums)]
-    terminal.table(
-        "Images in each set",
-        ("class", "training", "validation", "evaluation", "all sets"),
-        [(printable(name), *(f"{count:,}" for count in counts)) for name, *counts in rows],
-    )
-
-
-def _show_left_out(split: "Split", terminal: "Terminal") -> None:
-    left_out = split.left_out
-    kinds = (
-        (left_out.hidden, "hidden"),
-        (left_out.other_files, "without an image's extension or outside the class folders"),
-        (left_out.repeated_folders, "links to folders seen before"),
-    )
-    if counted := ", ".join(f"{count:,} {kind}" for count, kind in kinds if count):
-        terminal.plain(f"  left out   {counted}")
-    for file in left_out.bad_files[:BAD_FILES_SHOWN]:
-        terminal.warn(f"left out {file.path}: {file.reason}")
-    if more := left_out.bad_files[BAD_FILES_SHOWN:]:
-        terminal.warn(f"left out {len(more):,} more such files: split.json beside the sets names them all")
-
-
-def _show_labels(split: "Split", terminal: "Terminal") -> None:
-    if split.labels:
-        terminal.plain(f"  labels.csv has rows for {split.labels.labeled:,} of {split.total:,} images")
-        if lines := split.labels.unmatched_lines:
-            terminal.warn(f"{len(lines):,} rows of labels.csv name no image of a class, the first in line {lines[0]:,}")
+    show_split(outcome, data.directory, data.sets_path, terminal)
 
 
 class _Bar:

@@ -33,7 +33,8 @@ def images(tmp_path: Path) -> Path:
 
 def write(path: Path, content: bytes | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(PNG + path.name.encode(errors="replace") if content is None else content)
+    content = PNG + f"{path.parent.name}/{path.name}".encode(errors="replace") if content is None else content
+    path.write_bytes(content)
     return path
 
 

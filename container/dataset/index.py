@@ -5,7 +5,9 @@ decoders go by the bytes. What lies in sub-folders of a class folder belongs to 
 are followed, but no folder is visited twice for a class, so links that loop come to an end. Nothing is decoded here.
 """
 
+import contextlib
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,13 @@ from container.errors import DataError
 # What tf.io.decode_image decodes, and Pillow too.
 IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 EMPTY = "it is empty"
+NO_IMAGE = "its first bytes are no known image's"
+NOT_UNICODE = "its name is not UTF-8, as a name in S3 must be"
+NOWHERE = "it is a link to nowhere"
+NO_FILE = "it is no regular file"
+UNREADABLE = "it cannot be read"
+# Bytes in a file's middle that tell most files of the same size apart.
+TRACE_BYTES = 256
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
 
 
@@ -72,14 +81,22 @@ class ImageFile(NamedTuple):
     """Nanoseconds since the epoch."""
     is_link: bool
     """Whether the name is a symbolic link to the file."""
+    trace: int = 0
+    """A checksum of some bytes in its middle, where it was looked into for that: the same files have the same."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ClassFolder:
-    """The images of one class, sorted by name."""
+    """The images of one class that lie in one folder, sorted by name."""
 
     name: str
     files: tuple[ImageFile, ...]
+    folder: str
+    """Where the files' names begin, from the directory that holds all images; empty: there itself."""
+
+    def path(self, file: ImageFile) -> str:
+        """Return the path of one of its images from the directory that holds all images."""
+        return f"{self.folder}/{file.name}" if self.folder else file.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +105,10 @@ class Scan:
 
     classes: tuple[ClassFolder, ...]
     left_out: LeftOut
+    repeated_folders: tuple[str, ...] = ()
+    """Paths of the links to folders that were visited already."""
+    other_files: tuple[str, ...] = ()
+    """Paths of the files inside class folders that have no image's extension."""
 
 
 def index_images(directory: Path, classes: tuple[str, ...] | None = None, looks_inside: bool = True) -> ImageFolder:
@@ -117,37 +138,98 @@ def index_images(directory: Path, classes: tuple[str, ...] | None = None, looks_
     return ImageFolder(directory, classes, samples, scanned.left_out)
 
 
-def scan(directory: Path, on_file: Callable[[], None] = lambda: None, looks_inside: bool = True) -> Scan:
-    """Return the class folders of a directory with their images, which may be none; `on_file` is called for each file.
+def scan(
+    directory: Path,
+    on_file: Callable[[], None] = lambda: None,
+    looks_inside: bool = True,
+    is_lenient: bool = False,
+    traces: bool = False,
+) -> Scan:
+    """Return the class folders of a directory with their images, which may be none.
+
+    Args:
+        directory: holds a sub-folder per class.
+        on_file: called for each file.
+        looks_inside: read the first bytes of each file; else its name decides.
+        is_lenient: name a folder that cannot be read, or whose name is not UTF-8, among the bad files, and go on.
+        traces: read some bytes of each file's middle too.
 
     Raises:
         DataError: the directory is missing, has no class folders, or cannot be read.
     """
+    with _explained(directory):
+        scanner = _Scanner(directory, on_file, looks_inside, is_lenient, traces)
+        classes = [ClassFolder(name, tuple(sorted(scanner.images(path))), name) for name, path in scanner.classes()]
+    if not classes:
+        raise DataError(f"{directory} has no class folders; it should hold one sub-folder of images per class")
+    return scanner.scan(classes)
+
+
+def scan_unsorted(
+    directory: Path,
+    on_file: Callable[[], None] = lambda: None,
+    looks_inside: bool = True,
+    is_lenient: bool = False,
+    traces: bool = False,
+) -> Scan:
+    """Return all images under a directory as one class without a name; see `scan` for the rest."""
+    with _explained(directory):
+        scanner = _Scanner(directory, on_file, looks_inside, is_lenient, traces)
+        files = tuple(sorted(scanner.images(str(directory))))
+    scanner.other_files -= (directory / LABELS_FILE).is_file()
+    return scanner.scan([ClassFolder("", files, "")])
+
+
+def is_image(head: bytes) -> bool:
+    """Tell whether a file that begins with these bytes, at least 12, is an image of a known kind."""
+    return head.startswith(SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def find_images(directory: Path) -> tuple[tuple[str, ...], LeftOut]:
+    """Return the names, inside a folder, of the images anywhere below it, of classes or not; and what else is there.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    scanner = _Scanner(directory, lambda: None, looks_inside=True)
+    try:
+        return tuple(sorted(image.name for image in scanner.images(str(directory)))), scanner.left_out()
+    except OSError as error:
+        raise DataError(f"{error.filename or str(directory)!r} cannot be read: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _explained(directory: Path) -> Iterator[None]:
     if not directory.is_dir():
         problem = "is a file" if directory.exists() else "does not exist"
         raise DataError(f"{directory} {problem}; it should be a folder with one sub-folder of images per class")
-    scanner = _Scanner(directory, on_file, looks_inside)
     try:
-        classes = [ClassFolder(name, tuple(sorted(scanner.images(path)))) for name, path in scanner.classes()]
+        yield
     except OSError as error:
         raise DataError(f"{error.filename or str(directory)!r} cannot be read: {error.strerror}") from None
-    if not classes:
-        raise DataError(f"{directory} has no class folders; it should hold one sub-folder of images per class")
-    return Scan(tuple(sorted(classes)), scanner.left_out())
 
 
 class _Scanner:
     """Walks one folder; counts on the way what it leaves out."""
 
-    def __init__(self, directory: Path, on_file: Callable[[], None], looks_inside: bool) -> None:
-        self.looks_inside = looks_inside
+    def __init__(
+        self,
+        directory: Path,
+        on_file: Callable[[], None],
+        looks_inside: bool,
+        is_lenient: bool = False,
+        traces: bool = False,
+    ) -> None:
+        self.looks_inside, self.is_lenient, self.traces = looks_inside, is_lenient, traces
         self.directory = directory
         self.on_file = on_file
         real = directory.resolve()
         # A link to the directory itself, or to one above it, would bring all classes into one.
         self.around = {_identity(str(folder)) for folder in (real, *real.parents)}
-        self.hidden = self.other_files = self.repeated_folders = 0
+        self.hidden = self.other_files = 0
         self.bad_files: list[tuple[str, str]] = []
+        self.repeated: list[str] = []
+        self.others: list[str] = []
 
     def classes(self) -> Iterator[tuple[str, str]]:
         """Yield name and path of each class folder."""
@@ -155,8 +237,11 @@ class _Scanner:
             if not _is_folder(entry):
                 self.other_files += entry.name != LABELS_FILE
             elif _identity(entry.path) in self.around:
-                self.repeated_folders += 1
+                self.repeated.append(entry.path)
             elif not _is_unicode(entry.name):
+                if self.is_lenient:
+                    self.bad_files.append((entry.path, NOT_UNICODE))
+                    continue
                 raise DataError(f"the name of the class folder {os.fsencode(entry.name)!r} is not UTF-8: rename it")
             else:
                 yield entry.name, entry.path
@@ -172,22 +257,30 @@ class _Scanner:
                     self.on_file()
                     yield from self._look(entry, prefix + entry.name)
                 elif (identity := _identity(entry.path)) in visited:
-                    self.repeated_folders += 1
+                    self.repeated.append(entry.path)
                 else:
                     visited.add(identity)
                     pending.append((entry.path, f"{prefix}{entry.name}/"))
 
     def left_out(self) -> LeftOut:
         """Return what was left out so far."""
-        prefix = f"{self.directory}{os.sep}"
-        bad_files = tuple(BadFile(path.removeprefix(prefix), reason) for path, reason in sorted(self.bad_files))
-        return LeftOut(self.hidden, self.other_files, self.repeated_folders, bad_files)
+        bad_files = tuple(BadFile(self._inside(path), reason) for path, reason in sorted(self.bad_files))
+        return LeftOut(self.hidden, self.other_files, len(self.repeated), bad_files)
+
+    def scan(self, classes: list[ClassFolder]) -> Scan:
+        """Return these classes, and what was left out so far."""
+        repeated, others = (tuple(sorted(map(self._inside, paths))) for paths in (self.repeated, self.others))
+        return Scan(tuple(sorted(classes)), self.left_out(), repeated, others)
+
+    def _inside(self, path: str) -> str:
+        return path.removeprefix(f"{self.directory}{os.sep}")
 
     def _look(self, entry: os.DirEntry[str], name: str) -> Iterator[ImageFile]:
         if not entry.name.lower().endswith(IMAGE_EXTENSIONS):
             self.other_files += 1
+            self.others.append(entry.path)
             return
-        found = _image(entry, name, self.looks_inside)
+        found = _image(entry, name, self.looks_inside, self.traces)
         if isinstance(found, str):
             self.bad_files.append((entry.path, found))
         else:
@@ -195,8 +288,14 @@ class _Scanner:
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """The entries that are not hidden, by name, links last: a folder is found by its own name before any other."""
-        with os.scandir(folder) as entries:
-            found = list(entries)
+        try:
+            with os.scandir(folder) as entries:
+                found = list(entries)
+        except OSError as error:
+            if not self.is_lenient or folder == str(self.directory):
+                raise
+            self.bad_files.append((folder, f"{UNREADABLE}: {error.strerror}"))
+            return []
         shown = [entry for entry in found if not entry.name.startswith(".")]
         self.hidden += len(found) - len(shown)
         return sorted(shown, key=lambda entry: (entry.is_symlink(), entry.name))
@@ -214,13 +313,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _image(entry: os.DirEntry[str], name: str, looks_inside: bool) -> ImageFile | str:
+def _image(entry: os.DirEntry[str], name: str, looks_inside: bool, traces: bool) -> ImageFile | str:
     """Return the image, or why it is none."""
     if not _is_unicode(name):
-        return "its name is not UTF-8, as a name in S3 must be"
+        return NOT_UNICODE
     try:
         if not entry.is_file():
-            return "it is a link to nowhere" if entry.is_symlink() else "it is no regular file"
+            return NOWHERE if entry.is_symlink() else NO_FILE
         if not looks_inside:
             known = entry.stat()
             return ImageFile(name, known.st_size, known.st_mtime_ns, entry.is_symlink()) if known.st_size else EMPTY
@@ -228,18 +327,21 @@ def _image(entry: os.DirEntry[str], name: str, looks_inside: bool) -> ImageFile 
         try:
             head = os.read(descriptor, 16)
             found = os.fstat(descriptor)
+            middle = os.pread(descriptor, TRACE_BYTES, found.st_size // 2) if traces else b""
         finally:
             os.close(descriptor)
     except OSError as error:
-        return f"it cannot be read: {error.strerror}"
+        return f"{UNREADABLE}: {error.strerror}"
     if not head:
         return EMPTY
-    if not (head.startswith(SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")):
-        return "its first bytes are no known image's"
-    return ImageFile(name, found.st_size, found.st_mtime_ns, entry.is_symlink())
+    if not is_image(head):
+        return NO_IMAGE
+    return ImageFile(name, found.st_size, found.st_mtime_ns, entry.is_symlink(), zlib.crc32(middle))
 
 
 def _is_unicode(name: str) -> bool:
+    if name.isascii():
+        return True
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -51,6 +51,25 @@ class LabelCounts(_Record):
     """Lines whose rows name no image; no set has them."""
 
 
+class Refill(_Record):
+    """What moved between sets that lay in the folder of images already."""
+
+    sets: tuple[str, ...]
+    """Those that were missing or too small."""
+    fraction: float
+    """The share of another set's images that each was given."""
+    validation_from: str
+    """The set that gave to the validation set; the training set gives to the evaluation set."""
+
+
+class Grouped(_Record):
+    """Images that stay in one set together."""
+
+    groups: int
+    images: int
+    """In all these groups."""
+
+
 class Split(_Record):
     """A split that was carried out."""
 
@@ -73,6 +92,16 @@ class Split(_Record):
 
     labels: LabelCounts | None = None
     """What was split of labels.csv; None: there was none."""
+    stable: bool = False
+    """Whether images were assigned by a hash, so that a folder that grows keeps those where they are that it has."""
+    group_by: str = ""
+    """The expression that ties images together by their paths; empty: none did."""
+    grouped: Grouped = Grouped(groups=0, images=0)
+    """Images that are the same, alike or tied together by the expression."""
+    given_sets: tuple[str, ...] = ()
+    """Sets that lay in the folder of images already; empty: none did."""
+    refill: Refill | None = None
+    """What moved between those; None: nothing."""
 
     @property
     def total(self) -> int:

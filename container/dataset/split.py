@@ -1,33 +1,30 @@
-"""Splits a folder of classes into training, validation and evaluation sets, as a whole or not at all.
+"""Splits a folder of images into training, validation and evaluation sets, as a whole or not at all.
 
 The sets are folders of hard links where the file system can, else of copies. A hard link is the original under a second
 name: whoever edits a file of a set edits the original. Sub-folders of a class folder are kept. Where the folder of the
-classes holds a labels.csv, each set gets one with the rows of its own images.
+images holds a labels.csv, each set gets one with the rows of its own images.
 """
 
 import dataclasses
-import errno
-import hashlib
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from container.dataset.assign import ClassSets, assign
+from container.dataset.alike import remembered_groups
+from container.dataset.filling import fill
 from container.dataset.folders import exclusive, replacement
-from container.dataset.index import ImageFile, LeftOut, Scan, scan
-from container.dataset.labels import LABELS_FILE, ImageRows, Labels
+from container.dataset.groups import Grouping, group_images
+from container.dataset.index import LeftOut
+from container.dataset.labels import LABELS_FILE, ImageRows
+from container.dataset.placement import Placement, place_images
 from container.dataset.progress import Progress
-from container.dataset.record import RECORD, SETS, Fractions, LabelCounts, Split
+from container.dataset.record import RECORD, SETS, Fractions, Grouped, LabelCounts, Split
+from container.dataset.source import ImageSource, read_source
 from container.dataset.text import printable
 from container.errors import DataError
 from container.modeling.settings import Data
-
-# Why a file that can be read may yet not be linked: another file system, one without links, too many links, or a system
-# that lets nobody link another user's file.
-CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 @dataclass(frozen=True)
@@ -39,13 +36,20 @@ class SplitOutcome:
     """Folder of the three sets."""
     unchanged: bool
     """Whether the sets were what they should be already, so that nothing was touched."""
+    source: ImageSource
+    grouping: Grouping
+    was_checked: bool
+    """Whether a check has looked for images that are alike."""
+    changed_since_check: int
+    """Images that are new or changed since then."""
 
 
 def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
     """Split the images of `data.directory` into sets under `data.sets_path`, both relative to the project's folder.
 
-    The same images, fractions and seed give the same sets on every machine. An earlier split that differs is replaced;
-    what is not an earlier split is left alone. When anything fails, the earlier split stays.
+    The same images, fractions and seed give the same sets on every machine; with `data.stable`, images of an earlier
+    split stay where they are. An earlier split that differs is replaced; what is not an earlier split is left alone.
+    When anything fails, the earlier split stays.
 
     Raises:
         DataError: there is nothing to split, a class is too small, labels.csv is wrong, or the sets' folder is not ours
@@ -55,39 +59,30 @@ def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
     directory, sets = project / data.directory, Path(os.path.realpath(project / data.sets_path))
     _check_place(directory, sets)
     progress.start("Looking at the images")
-    scanned = scan(directory, progress.advance)
-    _check_sizes(directory, scanned)
-    labels = Labels.read(directory)
-    rows = labels and labels.match(
-        [f"{folder.name}/{file.name}" for folder in scanned.classes for file in folder.files]
-    )
-    fractions = Fractions(
-        training=data.training_fraction, validation=data.validation_fraction, evaluation=data.evaluation_fraction
-    )
-    classes = [assign(folder, fractions, data.seed) for folder in scanned.classes]
-    split = Split(
-        directory=_relative(directory, project),
-        seed=data.seed,
-        fractions=fractions,
-        fingerprint=_fingerprint(scanned, labels),
-        linked=0,
-        copied=0,
-        classes=tuple(images.counts() for images in classes),
-        left_out=_printable(scanned.left_out),
-        labels=rows and _label_counts(rows),
-    )
+    source = read_source(directory, data.class_column, progress.advance, traces=True)
+    _check_sizes(source)
+    rows = source.labels.match([path for path, _ in source.images()]) if source.labels else None
+    progress.start("Comparing the images")
+    known = remembered_groups(project / data.check_path, source)
+    grouping = group_images(source, data.group_by, known.groups if known else ())
     with exclusive(sets, lambda: progress.start("Waiting for another run to end")):
         earlier = _earlier_split(sets)
-        if earlier and _is_same(earlier, split) and set(_files(sets)) == _wanted_files(classes, labels):
-            return SplitOutcome(earlier, sets, unchanged=True)
-        with replacement(sets) as new:
-            progress.start("Filling the sets", split.total)
-            linked = _fill(new, directory, classes, progress)
-            if labels and rows:
-                _write_labels(new, labels, rows, classes)
-            split = split.model_copy(update={"linked": linked, "copied": split.total - linked})
-            split.write(new)
-    return SplitOutcome(split, sets, unchanged=False)
+        present = set(_files(sets)) if earlier else set()
+        keeps = earlier is not None and data.stable and _is_drawn_alike(earlier, data)
+        placement = place_images(source, data, grouping, present if keeps else ())
+        split = _record(data, project, source, grouping, placement, rows)
+        unchanged = earlier is not None and _is_same(earlier, split) and present == _wanted_files(placement, rows)
+        if not unchanged:
+            with replacement(sets) as new:
+                progress.start("Filling the sets", split.total)
+                linked = fill(new, directory, placement.shares, progress)
+                if rows:
+                    _write_labels(new, source, rows, placement)
+                split = split.model_copy(update={"linked": linked, "copied": split.total - linked})
+                split.write(new)
+        elif earlier:
+            split = earlier
+    return SplitOutcome(split, sets, unchanged, source, grouping, known is not None, known.changed if known else 0)
 
 
 def _check_place(directory: Path, sets: Path) -> None:
@@ -105,31 +100,58 @@ def _check_place(directory: Path, sets: Path) -> None:
         raise DataError(f"{directory} is itself a split: set data.directory to the folder that it was made from")
 
 
-def _check_sizes(directory: Path, scanned: Scan) -> None:
-    small = [f"{folder.name!r} has {len(folder.files)}" for folder in scanned.classes if len(folder.files) < len(SETS)]
+def _check_sizes(source: ImageSource) -> None:
+    if source.is_split:
+        return
+    small = [f"{folder.name!r} has {len(folder.files)}" for folder in source.folders if len(folder.files) < len(SETS)]
     if small:
         more = f" and {len(small) - 5} more are as small" if len(small) > 5 else ""
         raise DataError(
-            f"each class needs at least {len(SETS)} images, one for each set, but in {directory} "
+            f"each class needs at least {len(SETS)} images, one for each set, but in {source.directory} "
             f"{', '.join(small[:5])}{more}: add images, or remove the folder"
         )
+
+
+def _record(
+    data: Data, project: Path, source: ImageSource, grouping: Grouping, placement: Placement, rows: ImageRows | None
+) -> Split:
+    return Split(
+        directory=_relative(source.directory, project),
+        seed=data.seed,
+        fractions=_fractions(data),
+        fingerprint=source.fingerprint(),
+        linked=0,
+        copied=0,
+        classes=placement.counts(),
+        left_out=_printable(source.left_out),
+        labels=rows and _label_counts(rows),
+        stable=data.stable,
+        group_by=data.group_by,
+        grouped=Grouped(groups=len(grouping.groups), images=grouping.images),
+        given_sets=tuple(given.name for given in source.sets if given.name),
+        refill=placement.refill,
+    )
+
+
+def _fractions(data: Data) -> Fractions:
+    return Fractions(
+        training=data.training_fraction, validation=data.validation_fraction, evaluation=data.evaluation_fraction
+    )
+
+
+def _is_drawn_alike(earlier: Split, data: Data) -> bool:
+    """Tell whether an earlier split placed images as this one would."""
+    refill = earlier.refill
+    refills_alike = refill is None or (refill.fraction, refill.validation_from) == (
+        data.refill_fraction,
+        data.refill_from,
+    )
+    return earlier.stable and refills_alike and (earlier.seed, earlier.fractions) == (data.seed, _fractions(data))
 
 
 def _relative(directory: Path, project: Path) -> str:
     inside = directory.is_relative_to(project)
     return printable(directory.relative_to(project).as_posix() if inside else str(directory))
-
-
-def _fingerprint(scanned: Scan, labels: Labels | None) -> str:
-    digest = hashlib.sha256()
-    for folder in scanned.classes:
-        for file in folder.files:
-            digest.update(f"{folder.name}/{file.name}\0{file.size}\0{file.modified}\0".encode())
-    if labels:
-        digest.update(repr(labels.columns).encode())
-        for row in labels.rows:
-            digest.update(repr(row).encode())
-    return digest.hexdigest()
 
 
 def _printable(left_out: LeftOut) -> LeftOut:
@@ -161,14 +183,9 @@ def _is_same(earlier: Split, split: Split) -> bool:
     return earlier == split.model_copy(update={"linked": earlier.linked, "copied": earlier.copied})
 
 
-def _wanted_files(classes: Sequence[ClassSets], labels: Labels | None) -> set[str]:
-    tables = {f"{set_name}/{LABELS_FILE}" for set_name in SETS} if labels else set()
-    return tables | {
-        f"{set_name}/{images.name}/{file.name}"
-        for images in classes
-        for set_name, files in images.by_set()
-        for file in files
-    }
+def _wanted_files(placement: Placement, rows: ImageRows | None) -> set[str]:
+    tables = {f"{set_name}/{LABELS_FILE}" for set_name in SETS} if rows else set()
+    return tables | {share.target(file) for share in placement.shares for file in share.files}
 
 
 def _files(sets: Path) -> Iterator[str]:
@@ -185,58 +202,15 @@ def _files(sets: Path) -> Iterator[str]:
                     yield path
 
 
-def _fill(new: Path, directory: Path, classes: Sequence[ClassSets], progress: Progress) -> int:
-    """Put every image into its set; return how many are linked, not copied."""
-    linked = 0
-    for images in classes:
-        for set_name, files in images.by_set():
-            source, target = f"{directory}/{images.name}/", f"{new}/{set_name}/{images.name}/"
-            made: set[str] = set()
-            for file in files:
-                folder = target + file.name.rpartition("/")[0]
-                if folder not in made:
-                    Path(folder).mkdir(parents=True, exist_ok=True)
-                    made.add(folder)
-                linked += _link_or_copy(file, source + file.name, target + file.name)
-                progress.advance()
-    return linked
-
-
-def _write_labels(new: Path, labels: Labels, rows: ImageRows, classes: Sequence[ClassSets]) -> None:
+def _write_labels(new: Path, source: ImageSource, rows: ImageRows, placement: Placement) -> None:
     """Give each set the rows of its images, in the order of the table."""
-    set_of = {
-        f"{images.name}/{file.name}": set_name
-        for images in classes
-        for set_name, files in images.by_set()
-        for file in files
-    }
+    labels = source.labels
+    assert labels
+    targets = {share.source(file): share.target(file) for share in placement.shares for file in share.files}
     for set_name in SETS:
-        labels.write(new / set_name, {path: row for path, row in rows.by_image.items() if set_of[path] == set_name})
+        placed = ((targets[path].partition("/"), row) for path, row in rows.by_image.items())
+        labels.write(new / set_name, {name: row for (found, _, name), row in placed if found == set_name})
 
 
 def _label_counts(rows: ImageRows) -> LabelCounts:
     return LabelCounts(labeled=len(rows.by_image), unmatched_lines=tuple(row.line for row in rows.unmatched))
-
-
-def _link_or_copy(file: ImageFile, source: str, target: str) -> bool:
-    """Return whether the image could be linked."""
-    try:
-        # os.link would link to a symbolic link, not to its file.
-        os.link(os.path.realpath(source) if file.is_link else source, target)
-        return True
-    except FileExistsError:
-        raise DataError(_collision(source)) from None
-    except FileNotFoundError:
-        raise DataError(f"{source!r} vanished during the split: run it again") from None
-    except OSError as error:
-        if error.errno not in CANNOT_LINK:
-            raise
-    if Path(target).exists():
-        raise DataError(_collision(source))
-    shutil.copyfile(source, target)
-    os.utime(target, ns=(file.modified, file.modified))
-    return False
-
-
-def _collision(source: str) -> str:
-    return f"{source!r}: where the sets lie, its name is the same as another file's: rename it"

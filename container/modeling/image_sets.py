@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from container.dataset.index import ImageFolder
+from container.dataset.sharded_folder import ShardedFolder
 from container.errors import DataError
 from container.modeling.channels import EVALUATION, TRAINING, VALIDATION, Folders, check_classes, index_channel
 from container.modeling.distribution import Distribution
@@ -56,6 +57,7 @@ def read_image_sets(
     else:
         training = _read(job, TRAINING, image, parts)
         if training.is_share:
+            _check_complete(training, distribution)
             of_hosts = map(json.loads, distribution.gather_texts(json.dumps(training.classes)))
             training = training.with_classes(tuple(sorted(set().union(*of_hosts))))
         own_images = np.bincount(training.labels, minlength=len(training.classes))
@@ -78,14 +80,25 @@ def read_image_sets(
 
 def _read(job: Job, name: str, image: Image, parts: OwnParts, classes: tuple[str, ...] | None = None) -> LabeledImages:
     if parts.loader is None:
-        return _of_folder(job, name, index_channel(job, name, classes))
+        return _of_folder(job, name, index_channel(job, name, image, classes))
     images = load_images(parts.loader, job.channel(name), image, classes)
     return replace(images, is_share=name in job.sharded_channels)
 
 
-def _of_folder(job: Job, name: str, folder: ImageFolder) -> LabeledImages:
-    images = LabeledImages.of_folder(folder)
+def _of_folder(job: Job, name: str, folder: ImageFolder | ShardedFolder) -> LabeledImages:
+    images = LabeledImages.of_shards(folder) if isinstance(folder, ShardedFolder) else LabeledImages.of_folder(folder)
     return replace(images, is_share=name in job.sharded_channels, is_streamed=name in job.streamed_channels)
+
+
+def _check_complete(images: LabeledImages, distribution: Distribution) -> None:
+    """See that the hosts' shards together hold what the index lists that one of them was given."""
+    own = (len(images.shards), images.shards.listed) if images.shards else (0, 0)
+    found, listed = distribution.sum_hosts(np.array(own)).tolist()
+    if found != listed:
+        raise DataError(
+            f"the shards of the channel {TRAINING!r} hold {found} images on all hosts, and their index lists {listed}: "
+            "upload the prepared images again by --init_s3_buckets --prune"
+        )
 
 
 def _check_alike(job: Job, name: str, images: LabeledImages, distribution: Distribution) -> None:

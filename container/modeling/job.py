@@ -16,6 +16,9 @@ from container.errors import DataError, ProjectError
 # Beginnings of the names of hyperparameters that SageMaker adds, such as a tuning job's _tuning_objective_metric.
 SAGEMAKERS_OWN = ("_", "sagemaker_")
 
+# The variable by which who launches a job tells what lies in its channels.
+DATA_FINGERPRINT = "DATA_FINGERPRINT"
+
 T = TypeVar("T")
 # The one that tells the training jobs of a tuning job, its trials, from all others.
 OBJECTIVE = "_tuning_objective_metric"
@@ -106,6 +109,8 @@ class Job:
     """Such as ml.g5.xlarge; empty where nobody told."""
     is_trial: bool = False
     """Whether a tuning job launched it."""
+    uploaded_fingerprint: str = ""
+    """SHA-256 over paths and contents of the uploaded files, as their manifest tells; empty: nobody told."""
 
     @classmethod
     def read(cls, opt_ml: OptMl) -> Self:
@@ -132,6 +137,7 @@ class Job:
             current_host=current_host,
             instance_type=str(resources.get("current_instance_type", "")),
             is_trial=OBJECTIVE in hyperparameters,
+            uploaded_fingerprint=os.environ.get(DATA_FINGERPRINT, ""),
         )
 
     @property

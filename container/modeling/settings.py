@@ -28,31 +28,40 @@ from container.modeling.container_settings import (
     Schedule,
     Training,
 )
+from container.modeling.hosting_settings import BatchTransform, Endpoint
 from container.modeling.insight_settings import TRACKERS_KEY, Diagnostics, Evaluation, Report, Tracking
+from container.modeling.instances import InstanceType, KmsKeyArn, check_network, check_volume_key, has_gpu
+from container.modeling.preparation_settings import Ingestion, Preparation
 from container.modeling.section import Section
+from container.modeling.serving_settings import Serving
 from container.modeling.tuning_settings import Choice, Range, Tuning
 
 __all__ = [
     "Augmentation",
     "Aws",
+    "BatchTransform",
     "Checkpoints",
     "Choice",
     "ContainerSettings",
     "Data",
     "Diagnostics",
     "Distribution",
+    "Endpoint",
     "Evaluation",
     "FineTuning",
     "Image",
+    "Ingestion",
     "Input",
     "Loss",
     "Model",
     "Optimizer",
     "Parts",
+    "Preparation",
     "Range",
     "Report",
     "Schedule",
     "Section",
+    "Serving",
     "Settings",
     "Storage",
     "Tracking",
@@ -73,21 +82,9 @@ def _tag_key(key: str) -> str:
 TagValue = Annotated[str, Field(max_length=256, pattern=r"^[\w .:/=+@-]*$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w .:/=+@-]*$"), AfterValidator(_tag_key)]
 PolicyArn = Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+)?$")]
-KmsKeyArn = Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+)?$")]
-
-
-# Instance families whose storage is a local NVMe disk: CreateTrainingJob refuses VolumeKmsKeyId with them.
-# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
-_NVME_FAMILIES = frozenset(
-    {"c5d", "c6id", "g4dn", "g5", "g6", "g6e", "gr6", "m5d", "m6id", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en"}
-    | {"p6-b200", "r5d", "r6id", "trn1", "trn1n", "trn2"}
-)
 
 # What a model's file ends in: a job's model.tar.gz, or what Keras saves.
 MODEL_SUFFIXES = (".tar.gz", ".keras", ".h5")
-
-# SageMaker's families with NVIDIA GPUs: p3, p4d, p5en, g4dn, g5, g6e, gr6 and so on.
-GPU_INSTANCE_TYPE = r"ml\.(p\d|g\d|gr\d).*"
 
 
 def _pretrained(source: str) -> str:
@@ -99,6 +96,14 @@ def _pretrained(source: str) -> str:
             + ", ".join(MODEL_SUFFIXES)
         )
     return source
+
+
+def _expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from None
+    return text
 
 
 class Data(Section):
@@ -116,8 +121,28 @@ class Data(Section):
     """Share of each class that the finished model is judged by."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Seed of the split: the same seed and images give the same sets."""
+    group_by: Annotated[str, AfterValidator(_expression)] = ""
+    """Regular expression: images in whose paths it finds the same text (its first group) stay in one set."""
+    stable: bool = False
+    """Assign by a hash: a data set that grows keeps its images where they are; fractions are then kept roughly."""
+    class_column: str = ""
+    """Column of `labels.csv` that tells the classes; empty: `label`, where there are no class folders."""
+    refill_below: float = Field(0.02, ge=0, lt=1)
+    """Where sets exist already: the share of all images up to which a validation set is too small."""
+    refill_fraction: float = Field(0.1, gt=0, le=0.4)
+    """Where sets exist already: the share of another set's images that a missing or too small one is given."""
+    refill_from: Literal["training", "evaluation"] = "training"
+    """Where sets exist already: the set that gives images to a missing or too small validation set."""
+    check_directory: str = ""
+    """Folder that receives what `--check` finds; empty: `directory` with `-check` added."""
+    smallest_side: int = Field(8, ge=1, le=4096)
+    """`--check` tells of images with a side of fewer pixels."""
+    most_pixels: int = Field(89_478_485, ge=1, le=178_956_970)
+    """`--check` tells of images with more pixels, and does not decode them."""
     pretrained: Annotated[str, AfterValidator(_pretrained)] = ""
     """What becomes the channel `pretrained`: an earlier training job by its name, an s3:// URI, or a model's file."""
+    prepared_by: str = Field("", pattern=r"^([A-Za-z0-9](-*[A-Za-z0-9]){0,62})?$")
+    """Processing job of `--prepare --on_sagemaker` whose images are trained on; empty: those of the data bucket."""
 
     @model_validator(mode="after")
     def _fractions_make_one(self) -> Self:
@@ -130,6 +155,21 @@ class Data(Section):
     def sets_path(self) -> str:
         """Folder of the three sets, relative to the folder of `project_manager.py`."""
         return self.sets_directory or self.directory.rstrip("/") + "-sets"
+
+    @property
+    def check_path(self) -> str:
+        """Folder of what `--check` finds, relative to the folder of `project_manager.py`."""
+        return self.check_directory or self.directory.rstrip("/") + "-check"
+
+    @property
+    def prepared_path(self) -> str:
+        """Folder of the prepared sets, relative to the folder of `project_manager.py`."""
+        return self.sets_path.rstrip("/") + "-prepared"
+
+    @property
+    def arrays_path(self) -> str:
+        """Folder of the sets as arrays, relative to the folder of `project_manager.py`."""
+        return self.sets_path.rstrip("/") + "-arrays"
 
 
 class Aws(Section):
@@ -146,7 +186,7 @@ class Aws(Section):
     permissions_boundary: PolicyArn = ""
     """Policy that bounds whatever SageMaker's role may do, where the administrator asks for one; empty: none."""
     ask_above_usd: float = Field(50, ge=0)
-    """Ask before a launch that can cost more than this many USD; where AWS tells no price, nothing is asked."""
+    """Ask before what can cost more than this many USD, an endpoint in a day; without a price nothing is asked."""
 
 
 class Storage(Section):
@@ -160,6 +200,8 @@ class Storage(Section):
     """Days that an overwritten or deleted object can still be brought back."""
     delete_logs_after_days: int = Field(90, ge=1, le=3650)
     """Days that the record of who accessed the buckets is kept."""
+    upload_threads: int = Field(16, ge=1, le=128)
+    """Files that are uploaded at the same time."""
 
 
 class TrainingImage(Section):
@@ -178,7 +220,7 @@ class TrainingImage(Section):
 class TrainingJob(Section):
     """The machine that SageMaker trains on, and under which conditions."""
 
-    instance_type: str = Field("ml.g5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
+    instance_type: InstanceType = "ml.g5.xlarge"
     """SageMaker instance type; see https://aws.amazon.com/sagemaker/pricing for what each costs."""
     instance_count: int = Field(1, ge=1)
     """Instances that train one model together, as far as the account's quota goes; see `distribution`."""
@@ -210,7 +252,7 @@ class TrainingJob(Section):
     """KMS key that encrypts the instance's storage; empty: a key of SageMaker's own."""
     encrypt_traffic: bool = False
     """Encrypt what several instances send each other; slower, and without effect on one instance."""
-    environment: dict[str, Annotated[str, Field(max_length=512)]] = Field({}, max_length=100)
+    environment: dict[str, Annotated[str, Field(max_length=512)]] = Field({}, max_length=99)
     """Environment variables of the container, no secrets: DescribeTrainingJob shows them."""
 
     @model_validator(mode="after")
@@ -221,14 +263,8 @@ class TrainingJob(Section):
             raise ValueError("max_wait_seconds must be at least max_runtime_seconds, since it holds the running too")
         if self.spot and self.keep_alive_seconds:
             raise ValueError("a spot job's instance cannot be kept: set keep_alive_seconds=0, or spot=false")
-        if bool(self.subnets) != bool(self.security_group_ids):
-            raise ValueError("subnets and security_group_ids go together: set both, or neither")
-        family = self.instance_type.split(".")[1]
-        if self.volume_kms_key and family in _NVME_FAMILIES:
-            raise ValueError(
-                f"volume_kms_key cannot be used with {self.instance_type}: its storage is a local NVMe disk, which the "
-                "instance encrypts by a key of its own; leave volume_kms_key empty"
-            )
+        check_network(self.subnets, self.security_group_ids)
+        check_volume_key(self.instance_type, self.volume_kms_key)
         return self
 
     @property
@@ -263,25 +299,41 @@ class Settings(ContainerSettings):
     algorithm_name: Annotated[str, AfterValidator(_algorithm_name)]
     """Names the training jobs: `<ALGORITHM_NAME>-YYYY-mm-dd-HH-MM-SS`."""
     data: Data = Data()
+    ingestion: Ingestion = Ingestion()
+    preparation: Preparation = Preparation()
     aws: Aws = Aws()
     storage: Storage = Storage()
     training_image: TrainingImage = TrainingImage()
     training_job: TrainingJob = TrainingJob()
     tuning: Tuning = Tuning()
+    serving: Serving = Serving()
+    endpoint: Endpoint = Endpoint()
+    batch_transform: BatchTransform = BatchTransform()
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         job, flavor = self.training_job, self.training_image.flavor
-        has_gpu = re.fullmatch(GPU_INSTANCE_TYPE, job.instance_type) is not None
-        if has_gpu and flavor == "cpu":
-            raise ValueError(
-                f"training_image.flavor=cpu would leave the GPUs of {job.instance_type} idle: set it to gpu, or choose "
-                "an instance type without GPUs"
-            )
+        for machines in (job, self.endpoint, self.batch_transform):
+            if has_gpu(machines.instance_type) and flavor == "cpu":
+                raise ValueError(
+                    f"training_image.flavor=cpu would leave the GPUs of {machines.instance_type} idle: set it to gpu, "
+                    "or choose an instance type without GPUs"
+                )
         if job.data_distribution == "ShardedByS3Key" and self.loss.weight_column:
             raise ValueError(
                 "loss.weight_column reads one labels.csv, which training_job.data_distribution=ShardedByS3Key gives to "
                 "one instance alone: set it to FullyReplicated"
+            )
+        side, image = self.preparation.short_side, self.image
+        if 0 < side < max(image.height, image.width):
+            raise ValueError(
+                f"preparation.short_side={side} is less than the input size of {image.height}x{image.width}: set it to "
+                "0, or to at least the longer of these"
+            )
+        if self.serving.url_hosts and self.endpoint.network_isolation:
+            raise ValueError(
+                "serving.url_hosts needs a network, which endpoint.network_isolation takes away: set "
+                "endpoint.network_isolation=false, or leave url_hosts empty"
             )
         self._check_tracking()
         self._check_weights()

@@ -94,6 +94,7 @@ def summarize(
         own_metrics=own_metrics,
         class_counts=images.class_counts,
         data_fingerprint=images.fingerprint,
+        uploaded_fingerprint=job.uploaded_fingerprint,
         seconds=sum(row.seconds for row in fitted.history),
         instance_type=job.instance_type,
         hosts=distribution.replicas.hosts,

@@ -6,11 +6,9 @@ TensorFlow is imported last: a job that is set up wrongly fails before, within a
 import errno
 import logging
 import signal
-import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
 
 from sagemaker_training.errors import ClientError
 
@@ -18,6 +16,7 @@ from container.errors import ProjectError
 from container.modeling.channels import index_channels
 from container.modeling.devices import check_gpus, import_tensorflow
 from container.modeling.job import Job, OptMl
+from container.modeling.logs import log_to_stdout
 from container.modeling.overrides import override
 from container.modeling.own_parts.errors import PARTS_FOLDER
 from container.modeling.own_parts.sources import check_parts
@@ -44,7 +43,7 @@ def main() -> None:
     """
     opt_ml = OptMl.from_environment()
     with reported_failure(opt_ml):
-        _log_to_stdout()
+        log_to_stdout()
         run_job(opt_ml)
         # All is written: a stop that comes now has nothing to stop.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -62,7 +61,7 @@ def run_job(opt_ml: OptMl) -> None:
     check_gpus(job.instance_type)
     # A loader of the user's own may read anything else than class folders, and which classes there are is known to all
     # hosts together where each has a share of the images.
-    folders = None if settings.parts.loader or job.sharded_channels else index_channels(job)
+    folders = None if settings.parts.loader or job.sharded_channels else index_channels(job, settings.image)
     import_tensorflow()
 
     from container.modeling.run import train_and_evaluate
@@ -105,25 +104,3 @@ def _write_failure(opt_ml: OptMl, reason: str) -> None:
         opt_ml.failure_file.write_text(reason, encoding="utf-8", errors="backslashreplace")
     except OSError:
         logger.exception("the failure file %s cannot be written", opt_ml.failure_file)
-
-
-class _Formatter(logging.Formatter):
-    """Plain lines, as metric definitions read them; only a warning or an error says that it is one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return text if record.levelno < logging.WARNING else f"{record.levelname}: {text}"
-
-
-def _log_to_stdout() -> None:
-    if isinstance(sys.stdout, TextIOWrapper):
-        # A class may have any name, and the log any encoding.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_Formatter("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # Keras warns that HDF5 is a legacy format; TensorFlow tells where it writes a SavedModel's assets.
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    logging.getLogger("tensorflow").setLevel(logging.WARNING)
-    # Where it is installed, plotly imports it.
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)

@@ -22,17 +22,16 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def render_page(template: str, title: str, **shown: object) -> str:
+def render_page(template: str, title: str, *, has_charts: bool = True, **shown: object) -> str:
     """Return a page, as HTML.
 
     Args:
         template: name of a template that extends base.html.
         title: its heading.
+        has_charts: whether it shows any; without them it is some megabytes smaller.
         shown: what the template shows, by the names that it knows it by.
     """
-    from plotly.offline import get_plotlyjs
-
-    library, script = get_plotlyjs(), (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    library, script = _plotly() if has_charts else "", (TEMPLATES / "page.js").read_text(encoding="utf-8")
     return (
         _environment()
         .get_template(template)
@@ -61,6 +60,12 @@ def write_page(file: Path, page: str) -> Path:
     finally:
         incomplete.unlink(missing_ok=True)
     return file
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
 
 
 def _environment() -> "Environment":

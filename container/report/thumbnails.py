@@ -2,18 +2,23 @@
 
 import base64
 import io
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from container.dataset.set_images import file_reader, image_reader
 from container.dataset.text import printable
+from container.errors import DataError
 from container.report.results import JUDGED_SETS, Results
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+logger = logging.getLogger(__name__)
 
 # The longer side, in pixels: many pictures are smaller, so that the page can still be mailed.
 SIDE = 160
@@ -66,17 +71,26 @@ def most_confident_mistakes(results: Results, image_folders: Mapping[str, Path])
     limit = results.report.pictures if with_pictures else LISTED
     numbers = _divided(limit, [len(orders[name]) for name in JUDGED_SETS])
     side = SMALL_SIDE if sum(numbers) > MANY_PICTURES else SIDE
+    readers = {name: _reader(folder) for name, folder in image_folders.items()} if with_pictures else {}
     return tuple(
         Mistakes(
             name,
             len(orders[name]),
-            tuple(
-                _mistake(results, name, position, image_folders.get(name) if with_pictures else None, side)
-                for position in orders[name][:number]
-            ),
+            tuple(_mistake(results, name, position, readers.get(name), side) for position in orders[name][:number]),
         )
         for name, number in zip(JUDGED_SETS, numbers, strict=True)
     )
+
+
+def small_picture(folder: Path, path: str, side: int) -> tuple[str, bool]:
+    """Return a small picture as a data: URL, and whether it is tiny; an empty text where the file cannot be read.
+
+    Args:
+        folder: where the path begins, and which it must not leave.
+        path: of the image.
+        side: the longer one, in pixels.
+    """
+    return _picture(file_reader(folder), path, side)
 
 
 def _order(results: Results, name: str) -> list[int]:
@@ -93,10 +107,18 @@ def _divided(limit: int, counts: list[int]) -> list[int]:
     return [numbers, min(second, limit - numbers)]
 
 
-def _mistake(results: Results, name: str, position: int, folder: Path | None, side: int) -> Mistake:
+def _reader(folder: Path) -> Callable[[str], bytes] | None:
+    try:
+        return image_reader(folder)
+    except (OSError, DataError) as error:
+        logger.warning("the report shows no pictures of %s: %s", folder, error)
+        return None
+
+
+def _mistake(results: Results, name: str, position: int, read: Callable[[str], bytes] | None, side: int) -> Mistake:
     predictions = results.sets[name]
     probabilities = predictions.probabilities[position]
-    picture, is_tiny = _picture(folder, predictions.paths[position], side) if folder else ("", False)
+    picture, is_tiny = _picture(read, predictions.paths[position], side) if read else ("", False)
     return Mistake(
         path=printable(predictions.paths[position]),
         true=printable(results.classes[predictions.labels[position]]),
@@ -107,16 +129,11 @@ def _mistake(results: Results, name: str, position: int, folder: Path | None, si
     )
 
 
-def _picture(folder: Path, path: str, side: int) -> tuple[str, bool]:
-    """Return a small picture as a data: URL, and whether it is tiny; an empty text where the file cannot be read."""
+def _picture(read: Callable[[str], bytes], path: str, side: int) -> tuple[str, bool]:
     from PIL import Image, ImageOps
 
-    relative = PurePosixPath(path)
-    # A path that somebody else wrote must not lead out of the folder.
-    if relative.is_absolute() or ".." in relative.parts:
-        return "", False
     try:
-        with Image.open(folder / relative) as image:
+        with Image.open(io.BytesIO(read(path))) as image:
             # A JPEG is decoded at about the size that is wanted.
             image.draft("RGB", (side, side))
             small = _plain(ImageOps.exif_transpose(image))

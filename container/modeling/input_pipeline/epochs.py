@@ -11,6 +11,7 @@ from container.dataset.weights import epoch_order
 from container.modeling.container_settings import ContainerSettings
 from container.modeling.input_pipeline.batches import NO_IMAGE
 from container.modeling.input_pipeline.labeled_images import LabeledImages
+from container.modeling.input_pipeline.streamed_shards import in_windows, pieces
 
 # A last step of so small a share of the images of a whole one is left out: its few images would move batch
 # normalization's averages as much as a whole step does, just before the validation. Another order brings them back in
@@ -59,6 +60,7 @@ class Epochs:
             sum_hosts: gives the sum of an array over all hosts.
         """
         self._images, self._settings, self._replicas = images, settings, replicas
+        self._pieces = pieces(images.shards) if images.shards and images.is_streamed else None
         step = settings.training.batch_size * replicas.count
         shown = len(self._order(0))
         if not images.is_share:
@@ -107,4 +109,5 @@ class Epochs:
         seed = self._settings.training.seed
         # Hosts that have different images need not show them in the same order.
         host = self._replicas.host if self._images.is_share else 0
-        return epoch_order(self._images.labels, seed, epoch, self._settings.loss.balance == "oversampling", host)
+        order = epoch_order(self._images.labels, seed, epoch, self._settings.loss.balance == "oversampling", host)
+        return order if self._pieces is None else in_windows(order, self._pieces, (seed, epoch, host))

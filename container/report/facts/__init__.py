@@ -38,6 +38,7 @@ from container.report.facts.predictions import (
     Prediction,
     Predictions,
     SetPredictions,
+    as_cell,
 )
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "Scores",
     "SetPredictions",
     "Threshold",
+    "as_cell",
     "read_classes",
     "read_history",
     "write_classes",

@@ -114,6 +114,9 @@ class Metrics(Judgement):
     """Images of each class, in the order of `classes`, by the channel's name."""
     data_fingerprint: str
     """SHA-256 over the names and classes of the images of all sets, in hexadecimal digits."""
+    uploaded_fingerprint: str = ""
+    """SHA-256 over paths and contents of all files that were uploaded, as the data bucket's manifest tells; empty: who
+    launched the job did not tell."""
     seconds: float
     """What all epochs took together."""
     instance_type: str

@@ -96,7 +96,7 @@ class Predictions:
             writer = csv.writer(opened)
             writer.writerow((*PREDICTION_COLUMNS, *(PROBABILITY + name for name in self.classes), *self.metrics))
             for row in self.rows:
-                texts = (_cell(text) for text in (row.set, row.path, row.label, row.prediction))
+                texts = (as_cell(text) for text in (row.set, row.path, row.label, row.prediction))
                 # Nine digits tell all numbers of single precision apart.
                 probabilities = (f"{probability:.9g}" for probability in row.probabilities)
                 writer.writerow((*texts, f"{row.loss:.9g}", *probabilities, *map(repr, row.metrics)))
@@ -139,5 +139,6 @@ def _prediction(cells: list[str], classes: tuple[str, ...], metrics: tuple[str, 
     )
 
 
-def _cell(text: str) -> str:
+def as_cell(text: str) -> str:
+    """Return a text as a cell of predictions.csv, in which no spreadsheet finds a formula."""
     return f"'{text}" if re.match(FORMULA, text) else text

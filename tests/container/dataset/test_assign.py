@@ -1,50 +1,67 @@
 """How many images each set gets, and which."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from container.dataset.assign import assign, shares
+from container.dataset.assign import draw, draw_stably, shares
 from container.dataset.index import ClassFolder, ImageFile
-from container.dataset.record import Fractions
+
+Parts = tuple[float, ...]
 
 
 @st.composite
-def fractions(draw: st.DrawFn) -> Fractions:
-    weights = draw(st.tuples(*[st.integers(1, 100)] * 3))
-    training, validation, evaluation = (weight / sum(weights) for weight in weights)
-    return Fractions(training=training, validation=validation, evaluation=evaluation)
+def fractions(draw_one: st.DrawFn) -> Parts:
+    weights = draw_one(st.lists(st.integers(1, 100), min_size=2, max_size=3))
+    return tuple(weight / sum(weights) for weight in weights)
 
 
-def class_of(names: list[str]) -> ClassFolder:
-    return ClassFolder("some class", tuple(ImageFile(name, 1, 1, False) for name in names))
+def class_of(names: Sequence[str], name: str = "some class") -> ClassFolder:
+    return ClassFolder(name, tuple(ImageFile(file, 1, 1, False) for file in names), name)
 
 
 NAMES = st.lists(st.text("abc/é", min_size=1, max_size=8), min_size=3, max_size=60, unique=True)
 
 
+@st.composite
+def grouped_classes(draw_one: st.DrawFn) -> tuple[list[ClassFolder], list[list[int]]]:
+    """Some classes, and groups of their images, of which some lie in several classes."""
+    classes = [
+        class_of(names, f"class {label}")
+        for label, names in enumerate(draw_one(st.lists(NAMES, min_size=1, max_size=3)))
+    ]
+    count = sum(len(folder.files) for folder in classes)
+    owner = draw_one(st.lists(st.integers(0, 2 * count), min_size=count, max_size=count))
+    groups = [[place for place in range(count) if owner[place] == number] for number in sorted(set(owner))]
+    return classes, [group for group in groups if len(group) > 1]
+
+
 @pytest.mark.parametrize(
-    ("count", "given_fractions", "expected"),
+    ("count", "parts", "expected"),
     [
-        (10, (0.8, 0.1, 0.1), (8, 1, 1)),
-        (100, (0.7, 0.15, 0.15), (70, 15, 15)),
-        (30, (0.8, 0.1, 0.1), (24, 3, 3)),
-        (3, (0.8, 0.1, 0.1), (1, 1, 1)),
-        (4, (0.8, 0.1, 0.1), (2, 1, 1)),
-        (3, (0.998, 0.001, 0.001), (1, 1, 1)),
-        (174, (0.8, 0.1, 0.1), (139, 18, 17)),
-        (10_000_000, (0.3333333, 0.3333333, 0.3333333), (3_333_334, 3_333_333, 3_333_333)),
+        (10, (0.8, 0.1, 0.1), [8, 1, 1]),
+        (100, (0.7, 0.15, 0.15), [70, 15, 15]),
+        (30, (0.8, 0.1, 0.1), [24, 3, 3]),
+        (3, (0.8, 0.1, 0.1), [1, 1, 1]),
+        (4, (0.8, 0.1, 0.1), [2, 1, 1]),
+        (3, (0.998, 0.001, 0.001), [1, 1, 1]),
+        (174, (0.8, 0.1, 0.1), [139, 18, 17]),
+        (10_000_000, (0.3333333, 0.3333333, 0.3333333), [3_333_334, 3_333_333, 3_333_333]),
+        (1, (0.9, 0.1), [1, 0]),
+        (0, (0.9, 0.1), [0, 0]),
     ],
 )
-def test_shares(count: int, given_fractions: tuple[float, float, float], expected: tuple[int, int, int]) -> None:
-    training, validation, evaluation = given_fractions
-    assert shares(count, Fractions(training=training, validation=validation, evaluation=evaluation)) == expected
+def test_shares(count: int, parts: Parts, expected: list[int]) -> None:
+    assert shares(count, parts) == expected
 
 
 @given(count=st.integers(3, 100_000), wanted=fractions())
-def test_shares_are_whole_and_within_one_image_of_the_fractions(count: int, wanted: Fractions) -> None:
+def test_shares_are_whole_and_within_one_image_of_the_fractions(count: int, wanted: Parts) -> None:
     found = shares(count, wanted)
-    exact = [count * share for share in (wanted.training, wanted.validation, wanted.evaluation)]
+    exact = [count * share for share in wanted]
     assert sum(found) == count
     assert min(found) >= 1
     # Each image that a set is short of its one is taken from the largest set.
@@ -55,31 +72,93 @@ def test_shares_are_whole_and_within_one_image_of_the_fractions(count: int, want
 
 
 @given(names=NAMES, wanted=fractions(), seed=st.integers(0, 2**31 - 1))
-def test_every_image_is_in_one_set(names: list[str], wanted: Fractions, seed: int) -> None:
-    sets = assign(class_of(names), wanted, seed)
-    assigned = [file.name for _, files in sets.by_set() for file in files]
-    assert sorted(assigned) == sorted(names)
-    counts = sets.counts()
-    assert (counts.training, counts.validation, counts.evaluation) == shares(len(names), wanted)
+def test_without_groups_each_class_is_divided_by_its_shares(names: list[str], wanted: Parts, seed: int) -> None:
+    places = Counter(draw([class_of(names)], wanted, seed))
+    assert [places[part] for part in range(len(wanted))] == shares(len(names), wanted)
 
 
 @given(names=NAMES, data=st.data(), seed=st.integers(0, 100))
 def test_the_order_of_the_images_makes_no_difference(names: list[str], data: st.DataObject, seed: int) -> None:
     shuffled = data.draw(st.permutations(names))
-    wanted = Fractions(training=0.6, validation=0.2, evaluation=0.2)
-    assert assign(class_of(names), wanted, seed) == assign(class_of(shuffled), wanted, seed)
+    one, other = (draw([class_of(some)], (0.6, 0.2, 0.2), seed) for some in (names, shuffled))
+    assert dict(zip(names, one, strict=True)) == dict(zip(shuffled, other, strict=True))
 
 
 @given(seed=st.integers(0, 1000), other_seed=st.integers(0, 1000))
 def test_another_seed_draws_other_images(seed: int, other_seed: int) -> None:
     assume(seed != other_seed)
     folder = class_of([f"{number}.png" for number in range(200)])
-    wanted = Fractions(training=0.5, validation=0.25, evaluation=0.25)
-    assert assign(folder, wanted, seed) != assign(folder, wanted, other_seed)
+    assert draw([folder], (0.5, 0.25, 0.25), seed) != draw([folder], (0.5, 0.25, 0.25), other_seed)
 
 
 def test_the_draw_is_the_same_on_every_machine() -> None:
     # Known values: a change of the draw would give everybody other sets for the same seed.
     folder = class_of([f"{number}.png" for number in range(10)])
-    sets = assign(folder, Fractions(training=0.8, validation=0.1, evaluation=0.1), seed=0)
-    assert ([file.name for file in sets.validation], [file.name for file in sets.evaluation]) == (["9.png"], ["4.png"])
+    assert list(draw([folder], (0.8, 0.1, 0.1), seed=0)) == [0, 0, 0, 0, 2, 0, 0, 0, 0, 1]
+    assert list(draw_stably([folder], (0.5, 0.5), seed=0)) == [0, 1, 0, 0, 1, 1, 1, 0, 1, 1]
+
+
+@given(found=grouped_classes(), wanted=fractions(), seed=st.integers(0, 100))
+def test_no_group_is_parted_and_every_class_keeps_its_images(
+    found: tuple[list[ClassFolder], list[list[int]]], wanted: Parts, seed: int
+) -> None:
+    classes, groups = found
+    for places in (draw(classes, wanted, seed, groups), draw_stably(classes, wanted, seed, groups)):
+        assert len(places) == sum(len(folder.files) for folder in classes)
+        assert set(places) <= set(range(len(wanted)))
+        for group in groups:
+            assert len({places[position] for position in group}) == 1
+
+
+@given(found=grouped_classes(), wanted=fractions(), seed=st.integers(0, 100))
+def test_no_class_is_further_from_its_shares_than_its_largest_groups_make_it(
+    found: tuple[list[ClassFolder], list[list[int]]], wanted: Parts, seed: int
+) -> None:
+    classes, groups = found
+    places = draw(classes, wanted, seed, groups)
+    start = 0
+    for folder in classes:
+        positions = range(start, start + len(folder.files))
+        start += len(folder.files)
+        grouped = sum(position in positions for group in groups for position in group)
+        counts = Counter(places[position] for position in positions)
+        for part, share in enumerate(shares(len(positions), wanted)):
+            assert abs(counts[part] - share) <= grouped
+
+
+def test_groups_of_the_same_size_are_divided_as_single_images_would_be() -> None:
+    folder = class_of([f"{number:03}.png" for number in range(200)])
+    groups = [list(range(start, start + 4)) for start in range(0, 200, 4)]
+    counts = Counter(draw([folder], (0.8, 0.1, 0.1), 0, groups))
+    assert [counts[part] for part in range(3)] == [160, 20, 20]
+
+
+def test_a_few_large_groups_leave_no_set_empty() -> None:
+    folder = class_of([f"{number:03}.png" for number in range(15)])
+    counts = Counter(draw([folder], (0.8, 0.1, 0.1), 0, [list(range(start, start + 5)) for start in (0, 5, 10)]))
+    assert sorted(counts.values()) == [5, 5, 5]
+
+
+@given(names=NAMES, more=NAMES, wanted=fractions(), seed=st.integers(0, 100))
+def test_a_stable_draw_moves_nothing_when_images_are_added(
+    names: list[str], more: list[str], wanted: Parts, seed: int
+) -> None:
+    before = draw_stably([class_of(names)], wanted, seed)
+    grown = sorted({*names, *more})
+    after = dict(zip(grown, draw_stably([class_of(grown)], wanted, seed), strict=True))
+    assert [after[name] for name in names] == list(before)
+
+
+def test_a_stable_draw_has_about_the_wanted_fractions() -> None:
+    counts = Counter(draw_stably([class_of([f"{number}.png" for number in range(20_000)])], (0.8, 0.1, 0.1), 0))
+    assert [round(counts[part] / 20_000, 2) for part in range(3)] == [0.8, 0.1, 0.1]
+
+
+def test_a_group_goes_where_its_members_were_and_else_where_its_key_says() -> None:
+    folder = class_of([f"{number}.png" for number in range(6)])
+    keys = dict.fromkeys(range(4), "patient 7")
+    alone = draw_stably([folder], (0.5, 0.5), 1, [[0, 1]], {0: "patient 7", 1: "patient 7"})
+    together = draw_stably([folder], (0.5, 0.5), 1, [[0, 1, 2, 3]], keys)
+    assert set(together[:4]) == set(alone[:2])
+    for earlier, expected in (({4: 1}, 1), ({5: 0}, 0), ({4: 0, 5: 1}, 0)):
+        assert set(draw_stably([folder], (0.5, 0.5), 1, [[4, 5]], earlier=earlier)[4:]) == {expected}

@@ -1,0 +1,244 @@
+"""Looks at every image of a folder and tells what is wrong: `data_handler.py --check`. Changes none of them."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from container.dataset.duplicates import near_images, same_images
+from container.dataset.findings import RULES, Finding, Findings
+from container.dataset.folders import exclusive
+from container.dataset.groups import Ties
+from container.dataset.index import NOT_UNICODE, ClassFolder, ImageFile, is_image
+from container.dataset.inspection import class_findings, file_of, look_findings, name_findings, reason_rule
+from container.dataset.looks import DIGEST_BYTES, HEAD_BYTES, PICTURE_BYTES, look_at_files
+from container.dataset.processes import in_batches
+from container.dataset.progress import Progress
+from container.dataset.remembered import Memory, memory
+from container.dataset.source import ImageSource, read_source
+from container.errors import DataError
+from container.modeling.settings import Data
+
+TABLE = "findings.csv"
+# Images that a process gets at once, and after how many what was found is written down.
+BATCH, KEPT_EVERY = 16, 512
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """What `check_images` found."""
+
+    source: ImageSource
+    folder: Path
+    """Holds the table, and what is remembered."""
+    decoded: int
+    """Images that were decoded now; the others were known."""
+    counts: Counter[str]
+    """Of the findings, by their rules' keys."""
+    shown: dict[str, list[Finding]]
+    """The first findings of each rule."""
+
+    @property
+    def images(self) -> int:
+        """Files with an image's extension that were looked into."""
+        return sum(len(folder.files) for folder in self.source.folders)
+
+    @property
+    def problems(self) -> int:
+        """Findings of the serious kind."""
+        return sum(count for key, count in self.counts.items() if RULES[key].level == "problem")
+
+
+def check_images(data: Data, project: Path, progress: Progress) -> CheckOutcome:
+    """Decode every image of `data.directory`; write what is wrong into the folder `data.check_path`.
+
+    Both are relative to the project's folder. What was decoded before, and has not changed, is not decoded again.
+
+    Raises:
+        DataError: there are no images, or the folder cannot be written.
+    """
+    directory, folder = project / data.directory, Path(os.path.realpath(project / data.check_path))
+    _check_place(directory, folder)
+    progress.start("Looking for images")
+    source = read_source(directory, data.class_column, progress.advance, looks_inside=False, is_lenient=True)
+    with exclusive(folder, lambda: progress.start("Waiting for another run to end")):
+        folder.mkdir(exist_ok=True)
+        incomplete = folder / f".{TABLE}.incomplete"
+        with memory(folder) as known:
+            decoded = _decode(source, data, known, progress)
+            with incomplete.open("w", encoding="utf-8", newline="") as file:
+                findings = Findings(file)
+                _tell(source, data, known, findings, progress)
+        incomplete.replace(folder / TABLE)
+    return CheckOutcome(source, folder, decoded, findings.counts, findings.shown)
+
+
+def _check_place(directory: Path, folder: Path) -> None:
+    images = Path(os.path.realpath(directory))
+    if images == folder or images in folder.parents or folder in images.parents:
+        raise DataError(
+            f"the images ({images}) and what is found of them ({folder}) would lie one in the other: set "
+            "data.check_directory"
+        )
+
+
+def _decode(source: ImageSource, data: Data, known: Memory, progress: Progress) -> int:
+    """Decode what is not known; return how many images that were."""
+    new = [
+        position
+        for position, (path, file) in enumerate(source.images())
+        if not known.is_known(path, file, data.most_pixels)
+    ]
+    progress.start("Decoding images", len(new))
+    done = 0
+    files = _chosen(source, new)
+    try:
+        looks = in_batches(
+            partial(look_at_files, most_pixels=data.most_pixels),
+            (f"{source.directory}/{path}" for path, _ in _chosen(source, new)),
+            BATCH,
+        )
+        for (path, file), look in zip(files, looks, strict=True):
+            known.remember(path, file, look)
+            done += 1
+            if done % KEPT_EVERY == 0:
+                known.keep()
+            progress.advance()
+    except BrokenProcessPool:
+        path, _ = next(_chosen(source, new[done:]))
+        raise DataError(
+            f"a process died while it decoded {path!r} or an image soon after: move that one away, or free memory; the "
+            "next run goes on from here"
+        ) from None
+    finally:
+        known.keep()
+    return done
+
+
+def _chosen(source: ImageSource, positions: Sequence[int]) -> Iterator[tuple[str, ImageFile]]:
+    wanted = iter(positions)
+    following = next(wanted, None)
+    for position, image in enumerate(source.images()):
+        if position == following:
+            yield image
+            following = next(wanted, None)
+
+
+def _tell(source: ImageSource, data: Data, known: Memory, findings: Findings, progress: Progress) -> None:
+    """Write all findings, and remember which images are alike."""
+    progress.start("Writing what was found")
+    for finding in _left_out(source):
+        findings.add(finding)
+    for path, class_name, file in file_of(source.folders):
+        look = known.look(path, file)
+        assert look
+        for finding in (*look_findings(path, class_name, look, data), *name_findings(path, class_name)):
+            findings.add(finding)
+    progress.start("Comparing images")
+    images = _Images(source)
+    digests, pictures = (np.zeros((len(images), width), np.uint8) for width in (DIGEST_BYTES, PICTURE_BYTES))
+    known.fill(source.images(), digests, pictures)
+    with_pixels = np.flatnonzero(digests.any(axis=1))
+    same = [tuple(int(with_pixels[place]) for place in group) for group in same_images(digests[with_pixels])]
+    for group in same:
+        findings.add_group(*_described(images, group, "same", "the same pixels as"))
+    repeated = [position for group in same for position in group[1:]]
+    near = _near(pictures, np.setdiff1d(with_pixels, repeated))
+    for group in near:
+        findings.add_group(*_described(images, group, "near", "nearly the same as"))
+    for finding in class_findings(source.folders, source.is_split):
+        findings.add(finding)
+    ties = Ties()
+    for group in (*same, *near):
+        ties.tie(group)
+    known.conclude(source.images(), ([images.file(position) for position in group] for group in ties.groups()))
+
+
+def _near(pictures: NDArray[np.uint8], positions: NDArray[np.intp]) -> list[tuple[int, ...]]:
+    ties = Ties()
+    for one, other in near_images(pictures[positions]):
+        ties.tie((int(positions[one]), int(positions[other])))
+    return ties.groups()
+
+
+class _Images:
+    """The images of a source, by position."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.sets = [given.name for given in source.sets for _ in given.classes]
+        self.folders: tuple[ClassFolder, ...] = source.folders
+        self.starts = np.cumsum([0, *(len(folder.files) for folder in self.folders)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Return an image's folder and its position there."""
+        folder = int(np.searchsorted(self.starts, position, side="right")) - 1
+        return folder, position - int(self.starts[folder])
+
+    def file(self, position: int) -> tuple[str, ImageFile]:
+        """Return an image's path, and the image."""
+        folder, place = self.place(position)
+        file = self.folders[folder].files[place]
+        return self.folders[folder].path(file), file
+
+
+def _described(images: _Images, group: Sequence[int], kind: str, words: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """Return the rule that a group of images breaks, and of each its path, its class and what it is like."""
+    folders = [images.place(position)[0] for position in group]
+    classes = [images.folders[folder].name for folder in folders]
+    rule = "same_image" if kind == "same" else "near_image"
+    prefix = "" if kind == "same" else "near_"
+    if len(set(classes)) > 1:
+        rule = f"{prefix}two_classes"
+    elif len({images.sets[folder] for folder in folders}) > 1:
+        rule = f"{prefix}two_sets"
+    paths = [images.file(position)[0] for position in group]
+    # The first one is told of by the second.
+    others = [paths[1], *[paths[0]] * (len(paths) - 1)]
+    return rule, [(path, name, f"{words} {other}") for path, name, other in zip(paths, classes, others, strict=True)]
+
+
+def _left_out(source: ImageSource) -> Iterator[Finding]:
+    """Yield what lies in the folder and is no image that could be looked into."""
+    for bad in source.left_out.bad_files:
+        yield Finding(reason_rule(bad.reason), bad.path, _class_of(bad.path), bad.reason)
+        if bad.reason != NOT_UNICODE:
+            yield from name_findings(bad.path, _class_of(bad.path))
+    for path in source.repeated_folders:
+        yield Finding(
+            "repeated_folder", path, _class_of(path), "a link to a folder that was seen already, or to one above"
+        )
+    for path in source.other_files:
+        if _has_image(f"{source.directory}/{path}"):
+            yield Finding("wrong_extension", path, _class_of(path), "it is an image, and left out")
+    if source.unlabeled:
+        assert source.labels
+        yield Finding(
+            "unlabeled", source.labels.file.name, "", f"{source.unlabeled:,} images have no row, and are left out"
+        )
+    for folder in source.without_classes:
+        yield Finding("unlabeled", folder, "", "it has a set's name, but no class folders, and is left out")
+
+
+def _class_of(path: str) -> str:
+    return path.split("/", 1)[0] if "/" in path else ""
+
+
+def _has_image(path: str) -> bool:
+    try:
+        # A pipe would keep whoever opens it waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return is_image(os.read(descriptor, HEAD_BYTES))
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False

@@ -1,0 +1,149 @@
+"""Images that must stay in one set, since a model that learned one of them knows the others.
+
+These are files with the same bytes, images that a check found alike, and those that an expression ties together, such
+as all of a patient. What is tied to the same image is tied to each other.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from container.dataset.source import ImageSource
+from container.dataset.text import printable
+from container.errors import DataError
+
+# An image's position in its source, and its path.
+Located = tuple[int, str]
+
+
+class Ties:
+    """Which of so many things are tied together, by their positions: a forest that is kept flat (union by minimum)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[int, int] = {}
+
+    def tie(self, positions: Iterable[int]) -> None:
+        """Tie these together."""
+        roots = {self._root(position) for position in positions}
+        least = min(roots, default=0)
+        for root in roots:
+            self._parent[root] = least
+
+    def groups(self) -> list[tuple[int, ...]]:
+        """Return the groups of at least two, each sorted, in the order of their first ones."""
+        members: dict[int, list[int]] = {}
+        for position in sorted(self._parent):
+            members.setdefault(self._root(position), []).append(position)
+        return [tuple(found) for found in members.values() if len(found) > 1]
+
+    def _root(self, position: int) -> int:
+        path = []
+        while (parent := self._parent.setdefault(position, position)) != position:
+            path.append(position)
+            position = parent
+        for passed in path:
+            self._parent[passed] = position
+        return position
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """The images of a source that must stay together."""
+
+    groups: tuple[tuple[int, ...], ...]
+    """Positions of the images, in the order of the source; each group has at least two."""
+    keys: Mapping[int, str]
+    """What the expression found in each image, by position."""
+    identical: int
+    """Images of which there is another with the same bytes."""
+    alike: int
+    """Images that a check found to be like others."""
+    unmatched: tuple[str, ...]
+    """Paths in which the expression found nothing."""
+
+    @property
+    def images(self) -> int:
+        """Images in all groups."""
+        return sum(map(len, self.groups))
+
+
+def group_images(source: ImageSource, expression: str, alike: Sequence[Sequence[str]]) -> Grouping:
+    """Return which images must stay together.
+
+    Args:
+        source: the images.
+        expression: a regular expression; images in whose paths it finds the same text stay together, by its first
+            group where it has one. Empty: none.
+        alike: the paths of images that a check found alike.
+
+    Raises:
+        DataError: the expression finds nothing in any path.
+    """
+    paths = [path for path, _ in source.images()]
+    ties = Ties()
+    identical = _identical(source)
+    known = {path: position for position, path in enumerate(paths)} if alike else {}
+    found = [tuple(known[path] for path in group if path in known) for group in alike]
+    found = [group for group in found if len(group) > 1]
+    keys = _keys(paths, expression) if expression else {}
+    by_key: dict[str, list[int]] = {}
+    for position, key in keys.items():
+        by_key.setdefault(key, []).append(position)
+    for group in (*identical, *found, *by_key.values()):
+        ties.tie(group)
+    unmatched = tuple(path for position, path in enumerate(paths) if position not in keys) if expression else ()
+    return Grouping(tuple(ties.groups()), keys, sum(map(len, identical)), sum(map(len, found)), unmatched)
+
+
+def _keys(paths: Sequence[str], expression: str) -> dict[int, str]:
+    search = re.compile(expression).search
+    keys = {}
+    for position, path in enumerate(paths):
+        if match := search(path):
+            key = match[1] if match.re.groups and match[1] is not None else match[0]
+            keys[position] = key
+    if not keys:
+        example = f", such as {printable(paths[0])!r}" if paths else ""
+        raise DataError(f"data.group_by={expression} finds nothing in the path of any image{example}")
+    return keys
+
+
+def _identical(source: ImageSource) -> list[list[int]]:
+    """Return the positions of files with the same bytes, which have the same size and the same trace as well."""
+    by_trace: dict[tuple[int, int], list[Located]] = {}
+    for position, (path, file) in enumerate(source.images()):
+        by_trace.setdefault((file.size, file.trace), []).append((position, path))
+    digests = _Digests(f"{source.directory}/")
+    found: list[list[int]] = []
+    for files in by_trace.values():
+        if len(files) > 1:
+            parts: dict[object, list[int]] = {}
+            for position, path in files:
+                parts.setdefault(digests.of(path), []).append(position)
+            found += [part for part in parts.values() if len(part) > 1]
+    return found
+
+
+class _Digests:
+    """Of the bytes of files."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._known: dict[tuple[int, int], bytes] = {}
+
+    def of(self, path: str) -> object:
+        """Return the digest of a file's bytes; a file under several names is read once.
+
+        One that cannot be read is like no other: whoever puts it into a set will say so.
+        """
+        try:
+            with open(self._directory + path, "rb") as file:  # noqa: PTH123
+                found = os.fstat(file.fileno())
+                identity = (found.st_dev, found.st_ino)
+                if identity not in self._known:
+                    self._known[identity] = hashlib.file_digest(file, "sha256").digest()
+                return self._known[identity]
+        except OSError:
+            return path

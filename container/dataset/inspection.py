@@ -1,0 +1,104 @@
+"""What is wrong with single images, their names and their classes. Pure: nothing is read."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+
+from container.dataset.findings import Finding
+from container.dataset.index import EMPTY, NO_FILE, NO_IMAGE, NOT_UNICODE, NOWHERE, ClassFolder, ImageFile
+from container.dataset.looks import Look
+from container.dataset.record import SETS
+from container.modeling.settings import Data
+
+EXTENSIONS: Mapping[str, tuple[str, ...]] = {
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+}
+REASONS = {
+    EMPTY: "empty",
+    NO_IMAGE: "undecodable",
+    NOT_UNICODE: "name_not_unicode",
+    NOWHERE: "no_file",
+    NO_FILE: "no_file",
+}
+# How many times as many images the largest class may have.
+MOST_IMBALANCE = 10
+# Of a key in S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html. A set's name stands before it.
+MOST_KEY_BYTES = 1024 - len("evaluation/")
+# Quotes and slashes of shells and tables, wildcards, and what S3's own guide advises against.
+ODD_CHARACTERS = frozenset("\\'\"`|<>*?{}^%~#")
+
+
+def reason_rule(reason: str) -> str:
+    """Return the rule that a file breaks that was left out for a reason."""
+    return REASONS.get(reason, "unreadable")
+
+
+def look_findings(path: str, class_name: str, look: Look, data: Data) -> Iterator[Finding]:
+    """Yield what is wrong with an image."""
+    size = f"{look.width} x {look.height} pixels"
+    if look.trouble or look.width * look.height > data.most_pixels:
+        rule = look.trouble or "too_many_pixels"
+        yield Finding(rule, path, class_name, look.detail or size)
+        return
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix not in EXTENSIONS[look.format]:
+        yield Finding("wrong_extension", path, class_name, f"it is {look.format}")
+    if min(look.width, look.height) < data.smallest_side:
+        yield Finding("too_small", path, class_name, size)
+    if look.is_animated:
+        yield Finding("animated", path, class_name, look.format)
+    if look.mode == "CMYK":
+        yield Finding("cmyk", path, class_name, look.format)
+    if look.bits > 8:
+        yield Finding("sixteen_bit", path, class_name, f"{look.bits} bits a channel")
+    if look.orientation != 1:
+        yield Finding("rotated", path, class_name, f"EXIF orientation {look.orientation}")
+
+
+def name_findings(path: str, class_name: str) -> Iterator[Finding]:
+    """Yield what is odd about a name."""
+    why = []
+    if not path.isprintable():
+        why.append("characters that cannot be printed")
+    if found := "".join(sorted(ODD_CHARACTERS.intersection(path))):
+        why.append(f"the characters {found}")
+    if any(part != part.strip() or part.startswith("-") for part in path.split("/")):
+        why.append("a blank at an end, or - in front")
+    if unicodedata.normalize("NFC", path) != path:
+        why.append("letters made of several characters (not NFC)")
+    if len(path.encode(errors="replace")) > MOST_KEY_BYTES:
+        why.append(f"more than {MOST_KEY_BYTES} bytes, so that S3 does not take it")
+    if why:
+        yield Finding("odd_name", path, class_name, "; ".join(why))
+
+
+def class_findings(folders: Iterable[ClassFolder], is_split: bool) -> Iterator[Finding]:
+    """Yield what is wrong with the classes."""
+    images: Counter[str] = Counter()
+    for folder in folders:
+        images[folder.name] += len(folder.files)
+    forms: dict[str, list[str]] = {}
+    for name in images:
+        forms.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+    for names in forms.values():
+        for name in names if len(names) > 1 else ():
+            others = ", ".join(repr(other) for other in names if other != name)
+            yield Finding("class_names", name, name, f"beside {others}")
+    largest, most = max(images.items(), key=lambda item: item[1])
+    for name, count in images.items():
+        if count < len(SETS) and not is_split:
+            yield Finding("small_class", name, name, f"{count} images")
+        elif count * MOST_IMBALANCE < most:
+            yield Finding("imbalance", name, name, f"{count:,} images; {largest!r} has {most:,}")
+
+
+def file_of(folders: Iterable[ClassFolder]) -> Iterator[tuple[str, str, ImageFile]]:
+    """Yield path, class and file of each image."""
+    for folder in folders:
+        for file in folder.files:
+            yield folder.path(file), folder.name, file

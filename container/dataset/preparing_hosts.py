@@ -1,0 +1,203 @@
+"""Preparing the sets by several hosts, each of which is given a share of their images, as a SageMaker processing job.
+
+The hosts need not know of each other: an order tells all of them the classes, so that the same label means the same
+class everywhere, and the shards of each bear its number. What each has made it tells in a part; whoever has all parts
+writes the index of each set, without which the shards are not taken for a prepared set.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from container.dataset.prepare import MARK, Layout, prepare_sets
+from container.dataset.prepared import INDEX, PREPARED_SETS, ClassImages, SetIndex
+from container.dataset.recipe import Recipe
+from container.dataset.record import RECORD
+from container.errors import DataError
+
+PROCESSING = "processing"
+"""Folder of /opt/ml that all inputs and outputs lie in."""
+INPUT, OUTPUT, ORDER = "input", "output", "order"
+"""Folders in that one: a folder for each set, what becomes of them, and the order."""
+ORDER_FILE = "order.json"
+PARTS = "parts"
+"""Folder beside the prepared sets, with a file for each host."""
+TOLD_EVERY = 30.0  # seconds
+
+logger = logging.getLogger(__name__)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SetOrder(_Record):
+    """A set that is to be prepared."""
+
+    name: str
+    classes: tuple[str, ...] = Field(min_length=1)
+    """Names of its class folders, sorted."""
+
+
+class Order(_Record):
+    """What all hosts do."""
+
+    version: int = Field(1, ge=1, le=1)
+    hosts: int = Field(ge=1)
+    recipe: Recipe
+    shard_bytes: int = Field(ge=1)
+    least_training_shards: int = Field(ge=1)
+    """Of all hosts together."""
+    processes: int = Field(ge=0)
+    """That work side by side on each host; 0: one for each core."""
+    record: str
+    """The text of the split.json of the sets; empty: there is none."""
+    sets: tuple[SetOrder, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_the_sets(self) -> Self:
+        if (found := tuple(one.name for one in self.sets)) != PREPARED_SETS:
+            raise ValueError(f"the sets must be {' and '.join(PREPARED_SETS)}, not {', '.join(found)}")
+        return self
+
+
+class Part(_Record):
+    """What one host has made of its share."""
+
+    host: int = Field(ge=0)
+    sets: tuple[SetIndex, ...]
+    """In the order's order."""
+
+
+def run(base: Path) -> Part:
+    """Prepare the share of this host.
+
+    Args:
+        base: /opt/ml.
+
+    Raises:
+        DataError: there is no order, or something cannot be read or written.
+    """
+    processing = base / PROCESSING
+    order = _order(processing / ORDER / ORDER_FILE)
+    host, hosts = _place(base / "config" / "resourceconfig.json")
+    if hosts != order.hosts:
+        raise DataError(f"the order is for {order.hosts} hosts, but there are {hosts}")
+    logger.info("host %d of %d prepares its share of %s", host + 1, hosts, " and ".join(PREPARED_SETS))
+    source, target = processing / INPUT, processing / OUTPUT
+    _complete(source, order)
+    layout = Layout(order.shard_bytes, -(-order.least_training_shards // hosts))
+    prepared = prepare_sets(source, target, order.recipe, layout, _Told(), order.processes)
+    part = Part(host=host, sets=tuple(_own(target / one.name, one.name, one.index, host) for one in prepared))
+    (target / MARK).unlink()
+    (target / PARTS).mkdir()
+    (target / PARTS / part_file(host)).write_text(part.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    for one in part.sets:
+        logger.info("%d images, %d shards, %d bytes", one.images, len(one.shards), one.bytes)
+    return part
+
+
+def part_file(host: int) -> str:
+    """Return the name of the file with what a host has made; hosts count from 0."""
+    return f"{host:05}.json"
+
+
+def merged(order: Order, parts: Sequence[Part]) -> dict[str, SetIndex]:
+    """Return the index of each set, by its name, from the parts of all hosts.
+
+    Raises:
+        DataError: a host's part is missing, or all of them together have no image of a set.
+    """
+    found = {part.host: part for part in parts}
+    if missing := [host for host in range(order.hosts) if host not in found]:
+        raise DataError(f"{len(missing)} of {order.hosts} hosts left no part, the first of them host {missing[0] + 1}")
+    columns = zip(*(found[host].sets for host in range(order.hosts)), strict=True)
+    indexes = {wanted.name: _together(column) for wanted, column in zip(order.sets, columns, strict=True)}
+    for name, index in indexes.items():
+        if not index.images:
+            raise DataError(f"no host was given an image of the {name} set")
+    return indexes
+
+
+def _together(indexes: Sequence[SetIndex]) -> SetIndex:
+    first = indexes[0]
+    return SetIndex(
+        recipe=first.recipe,
+        split=first.split,
+        fingerprint=hashlib.sha256(" ".join(index.fingerprint for index in indexes).encode()).hexdigest(),
+        classes=tuple(
+            ClassImages(name=column[0].name, images=sum(one.images for one in column))
+            for column in zip(*(index.classes for index in indexes), strict=True)
+        ),
+        shards=tuple(sorted((shard for index in indexes for shard in index.shards), key=lambda shard: shard.name)),
+        has_labels=any(index.has_labels for index in indexes),
+        problems=tuple(problem for index in indexes for problem in index.problems),
+    )
+
+
+def _order(file: Path) -> Order:
+    try:
+        return Order.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DataError(f"{file} cannot be understood: {' '.join(str(error).split())}") from None
+
+
+def _place(file: Path) -> tuple[int, int]:
+    """Return which of how many hosts this is, counted from 0."""
+    try:
+        config = json.loads(file.read_text())
+        # SageMaker may list them in any order.
+        hosts = sorted(config["hosts"])
+        return hosts.index(config["current_host"]), len(hosts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} does not tell which host this is: {error}") from None
+
+
+def _complete(source: Path, order: Order) -> None:
+    """Give the sets the class folders of which this host was given no image, and the record of their split."""
+    for wanted in order.sets:
+        for name in wanted.classes:
+            (source / wanted.name / name).mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in (source / wanted.name).iterdir() if path.is_dir())
+        if unknown := [name for name in found if name not in wanted.classes]:
+            raise DataError(f"the {wanted.name} set has the class folder {unknown[0]!r}, which the order does not name")
+    (source / RECORD).write_text(order.record, encoding="utf-8")
+
+
+def _own(folder: Path, name: str, index: SetIndex, host: int) -> SetIndex:
+    """Give the shards of a set names that no other host's have, and take its index, which is this host's only."""
+    shards = []
+    for shard in index.shards:
+        own = shard.model_copy(update={"name": f"{name}-{host:05}{shard.name.removeprefix(name)}"})
+        (folder / shard.name).rename(folder / own.name)
+        shards.append(own)
+    (folder / INDEX).unlink()
+    return index.model_copy(update={"shards": tuple(shards)})
+
+
+@dataclass
+class _Told:
+    """Progress as lines of the log."""
+
+    step: str = ""
+    total: int | None = None
+    done: int = 0
+    told: float = field(default_factory=time.monotonic)
+
+    def start(self, step: str, total: int | None = None) -> None:
+        self.step, self.total, self.done = step, total, 0
+        logger.info("%s%s", step, f": {total:,}" if total else "")
+
+    def advance(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.told >= TOLD_EVERY:
+            self.told = now
+            logger.info("%s: %s%s", self.step, f"{self.done:,}", f" of {self.total:,}" if self.total else "")

@@ -1,0 +1,130 @@
+"""Remembers what decoding an image told, and which images were found alike, in a file beside the check's results.
+
+An image is known again by its path, its size and its time of change. The file is an SQLite database: what was written
+to it stays whole whenever a process dies.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from container.dataset.alike import MEMORY_FILE, VERSION, image_key
+from container.dataset.index import ImageFile
+from container.dataset.looks import DIGEST_BYTES, PICTURE_BYTES, Look
+from container.errors import DataError
+
+SCHEMA = f"""
+CREATE TABLE look (
+    path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, {", ".join(Look._fields)}
+) WITHOUT ROWID;
+CREATE TABLE alike (part INTEGER, path BLOB, size INTEGER, modified INTEGER);
+PRAGMA user_version = {VERSION};
+"""
+FIELDS = ", ".join(Look._fields)
+# What may change without the file's time: who may read it.
+FORGOTTEN = "unreadable"
+
+
+class Memory:
+    """What is remembered of the images of a source."""
+
+    def __init__(self, file: Path) -> None:
+        """Open the file; begin anew if it is missing, damaged, or of another version."""
+        self.file = file
+        try:
+            self.database = _opened(file)
+        except sqlite3.DatabaseError:
+            file.unlink(missing_ok=True)
+            self.database = _opened(file)
+
+    def look(self, path: str, file: ImageFile) -> Look | None:
+        """Return what is remembered of an image; None: nothing, or it has changed since."""
+        row = self.database.execute(
+            f"SELECT {FIELDS} FROM look WHERE path = ? AND size = ? AND modified = ?", image_key(path, file)
+        ).fetchone()
+        return Look(*row) if row else None
+
+    def is_known(self, path: str, file: ImageFile, most_pixels: int) -> bool:
+        """Tell whether an image need not be decoded again to look for more than so many pixels."""
+        row = self.database.execute(
+            "SELECT trouble, width * height FROM look WHERE path = ? AND size = ? AND modified = ?",
+            image_key(path, file),
+        ).fetchone()
+        if row is None or row[0] == FORGOTTEN:
+            return False
+        return row[0] != "too_many_pixels" or row[1] > most_pixels
+
+    def remember(self, path: str, file: ImageFile, look: Look) -> None:
+        """Remember an image; `keep` makes it last."""
+        marks = ", ".join("?" * (len(look) + 3))
+        self.database.execute(f"INSERT OR REPLACE INTO look VALUES ({marks})", (*image_key(path, file), *look))
+
+    def keep(self) -> None:
+        """Make what was remembered so far outlive this process."""
+        self.database.commit()
+
+    def fill(
+        self, images: Iterable[tuple[str, ImageFile]], digests: NDArray[np.uint8], pictures: NDArray[np.uint8]
+    ) -> None:
+        """Fill in what images are compared by, row by row; what has no pixels keeps its zeros."""
+        for position, (path, _) in enumerate(images):
+            row = self.database.execute(
+                "SELECT digest, picture FROM look WHERE path = ?", (os.fsencode(path),)
+            ).fetchone()
+            if row and len(row[0]) == DIGEST_BYTES and len(row[1]) == PICTURE_BYTES:
+                digests[position] = np.frombuffer(row[0], np.uint8)
+                pictures[position] = np.frombuffer(row[1], np.uint8)
+
+    def conclude(
+        self, images: Iterable[tuple[str, ImageFile]], groups: Iterable[Sequence[tuple[str, ImageFile]]]
+    ) -> None:
+        """Remember which images are alike, and forget those that there are no more: all of it at once, and to last."""
+        with self.database as database:
+            database.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY) WITHOUT ROWID")
+            database.executemany("INSERT INTO present VALUES (?)", ((os.fsencode(path),) for path, _ in images))
+            database.execute("DELETE FROM look WHERE path NOT IN (SELECT path FROM present)")
+            database.execute("DELETE FROM alike")
+            for part, group in enumerate(groups):
+                rows = ((part, *image_key(path, file)) for path, file in group)
+                database.executemany("INSERT INTO alike VALUES (?, ?, ?, ?)", rows)
+            database.execute("DROP TABLE present")
+
+    def close(self) -> None:
+        """Close the file; what was not kept is forgotten."""
+        self.database.close()
+
+
+@contextlib.contextmanager
+def memory(folder: Path) -> Iterator[Memory]:
+    """Open what is remembered in a folder, which must exist.
+
+    Raises:
+        DataError: it cannot be read or written.
+    """
+    try:
+        opened = Memory(folder / MEMORY_FILE)
+        try:
+            yield opened
+        finally:
+            opened.close()
+    except sqlite3.Error as error:
+        raise DataError(f"{folder / MEMORY_FILE} cannot be used: {error}; remove it, and begin anew") from error
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file)
+    # Another process that reads, as a split does, is waited for.
+    database.execute("PRAGMA busy_timeout = 10000")
+    # A crash of the machine may cost the last images, which are then decoded again.
+    database.execute("PRAGMA synchronous = OFF")
+    if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (name,) in tables:
+            database.execute(f'DROP TABLE "{name}"')
+        database.executescript(SCHEMA)
+    return database

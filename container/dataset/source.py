@@ -1,0 +1,199 @@
+"""What the folder of images holds, in whichever of three ways: class folders, a table of classes, or sets of them.
+
+A table is a labels.csv whose column `label`, or another that is named, tells the class of each image; the images lie
+beside it or in any folders. Sets are folders such as `train` and `test` with class folders in them.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from container.dataset.existing_sets import find_sets, subfolders
+from container.dataset.index import (
+    IMAGE_EXTENSIONS,
+    BadFile,
+    ClassFolder,
+    ImageFile,
+    LeftOut,
+    Scan,
+    scan,
+    scan_unsorted,
+)
+from container.dataset.labels import LABELS_FILE, Labels, Row
+from container.dataset.record import SETS
+from container.errors import DataError, hint
+
+CLASS_COLUMN = "label"
+MOST_NAME_BYTES = 255
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSet:
+    """A set that lies in the folder of images."""
+
+    name: str
+    """One of SETS; empty: the images are not split yet."""
+    folder: str
+    """Empty: the folder of images itself."""
+    classes: tuple[ClassFolder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """What the folder of images holds."""
+
+    directory: Path
+    sets: tuple[GivenSet, ...]
+    """In the order of SETS; or one without a name."""
+    labels: Labels | None
+    left_out: LeftOut
+    repeated_folders: tuple[str, ...]
+    """Paths of the links to folders that were visited already."""
+    other_files: tuple[str, ...]
+    """Paths of the files inside class folders that have no image's extension."""
+    unlabeled: int = 0
+    """Images of which a table of classes has no row; they are left out."""
+    without_classes: tuple[str, ...] = ()
+    """Folders with a set's name that hold no class folders; they are left out."""
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the images lie in sets already."""
+        return bool(self.sets[0].name)
+
+    @property
+    def folders(self) -> tuple[ClassFolder, ...]:
+        """The class folders of all sets."""
+        return tuple(folder for given in self.sets for folder in given.classes)
+
+    def images(self) -> Iterator[tuple[str, ImageFile]]:
+        """Yield the path of each image from the directory, and the image, in the order of `folders`."""
+        for folder in self.folders:
+            for file in folder.files:
+                yield folder.path(file), file
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of the images' paths, sizes and times of change, and of labels.csv."""
+        digest = hashlib.sha256()
+        for path, file in self.images():
+            digest.update(f"{path}\0{file.size}\0{file.modified}\0".encode())
+        if self.labels:
+            digest.update(repr(self.labels.columns).encode())
+            for row in self.labels.rows:
+                digest.update(repr(row).encode())
+        return digest.hexdigest()
+
+
+def read_source(
+    directory: Path,
+    class_column: str = "",
+    on_file: Callable[[], None] = lambda: None,
+    looks_inside: bool = True,
+    is_lenient: bool = False,
+    traces: bool = False,
+) -> ImageSource:
+    """Find the images of a directory, and their classes.
+
+    Args:
+        directory: the folder of images.
+        class_column: the column of labels.csv that tells each image's class. Empty: `label`, if there is one and there
+            are no class folders; else the folders tell.
+        on_file: called for each file.
+        looks_inside: read the first bytes of each file; else its name decides.
+        is_lenient: name what cannot be read among the bad files, and go on.
+        traces: read some bytes of each file's middle too.
+
+    Raises:
+        DataError: there are no images, or what tells their classes is missing or contradicts itself.
+    """
+    labels = Labels.read(directory)
+    if class_column and labels is None:
+        raise DataError(f"data.class_column={class_column}: {directory} holds no {LABELS_FILE} with such a column")
+    if labels and (class_column or _is_table(directory, labels)):
+        scanned = scan_unsorted(directory, on_file, looks_inside, is_lenient, traces)
+        return _from_table(directory, labels, class_column or CLASS_COLUMN, scanned)
+    if found := find_sets(directory):
+        return _from_sets(
+            directory, found, labels, lambda folder: scan(directory / folder, on_file, looks_inside, is_lenient, traces)
+        )
+    scanned = scan(directory, on_file, looks_inside, is_lenient, traces)
+    return _source(directory, (GivenSet("", "", scanned.classes),), labels, scanned)
+
+
+def _source(directory: Path, sets: tuple[GivenSet, ...], labels: Labels | None, scanned: Scan) -> ImageSource:
+    return ImageSource(directory, sets, labels, scanned.left_out, scanned.repeated_folders, scanned.other_files)
+
+
+def _is_table(directory: Path, labels: Labels) -> bool:
+    """Tell whether the table is what tells the classes: a single folder, as `images`, would be a single class."""
+    return CLASS_COLUMN in labels.columns and len(subfolders(directory)) <= 1 and _holds_images(directory)
+
+
+def _holds_images(directory: Path) -> bool:
+    folders = [directory, *(directory / name for name in subfolders(directory))]
+    return any(name.lower().endswith(IMAGE_EXTENSIONS) for folder in folders for name in os.listdir(folder))  # noqa: PTH208
+
+
+def _from_table(directory: Path, labels: Labels, column: str, scanned: Scan) -> ImageSource:
+    if column not in labels.columns:
+        others = f": its columns are {', '.join(map(repr, labels.columns))}"
+        raise DataError(f"{labels.file} has no column {column!r}{hint(column, labels.columns, others)}")
+    position = labels.columns.index(column)
+    files = {file.name: file for file in scanned.classes[0].files}
+    rows = labels.match(files)
+    classes: dict[str, list[ImageFile]] = {}
+    for path, row in rows.by_image.items():
+        classes.setdefault(_class_name(labels, row, row.cells[position]), []).append(files[path])
+    if not classes:
+        raise DataError(f"{labels.file} names no image that lies in {directory}")
+    given = GivenSet(
+        "", "", tuple(ClassFolder(name, tuple(sorted(found)), "") for name, found in sorted(classes.items()))
+    )
+    return ImageSource(
+        directory,
+        (given,),
+        labels,
+        scanned.left_out,
+        scanned.repeated_folders,
+        scanned.other_files,
+        unlabeled=len(files) - len(rows.by_image),
+    )
+
+
+def _class_name(labels: Labels, row: Row, cell: str) -> str:
+    """Return the class that a cell tells, which becomes the name of a folder."""
+    name = cell.strip()
+    if not name or name.startswith(".") or "/" in name or "\0" in name or len(name.encode()) > MOST_NAME_BYTES:
+        rule = f"a class becomes a folder: give it a name of 1 to {MOST_NAME_BYTES} bytes, without / and no . in front"
+        raise labels.wrong(row, f"{cell!r} is no name for a class; {rule}")
+    return name
+
+
+def _from_sets(
+    directory: Path, found: dict[str, str], labels: Labels | None, scan_set: Callable[[str], Scan]
+) -> ImageSource:
+    without_classes = tuple(folder for folder in found.values() if not subfolders(directory / folder))
+    scans = {name: scan_set(found[name]) for name in SETS if name in found and found[name] not in without_classes}
+    sets = tuple(
+        GivenSet(
+            name,
+            found[name],
+            tuple(ClassFolder(part.name, part.files, f"{found[name]}/{part.folder}") for part in scanned.classes),
+        )
+        for name, scanned in scans.items()
+    )
+    left_out = LeftOut(
+        sum(scanned.left_out.hidden for scanned in scans.values()),
+        sum(scanned.left_out.other_files for scanned in scans.values()),
+        sum(scanned.left_out.repeated_folders for scanned in scans.values()),
+        tuple(
+            BadFile(f"{found[name]}/{file.path}", file.reason)
+            for name, scanned in scans.items()
+            for file in scanned.left_out.bad_files
+        ),
+    )
+    repeated = tuple(f"{found[name]}/{path}" for name, scanned in scans.items() for path in scanned.repeated_folders)
+    others = tuple(f"{found[name]}/{path}" for name, scanned in scans.items() for path in scanned.other_files)
+    return ImageSource(directory, sets, labels, left_out, repeated, others, without_classes=without_classes)

@@ -1,0 +1,133 @@
+"""What `data_handler.py` says of a split."""
+
+from collections.abc import Sequence
+
+from container.dataset.assign import shares
+from container.dataset.record import SETS, ClassCounts, Split
+from container.dataset.split import SplitOutcome
+from container.dataset.text import printable
+from manager.console import Terminal
+
+BAD_FILES_SHOWN = 10
+LACKING_SHOWN = 5
+
+
+def show_split(outcome: SplitOutcome, data_directory: str, sets_path: str, terminal: Terminal) -> None:
+    """Say which images went where, and what may surprise."""
+    split = outcome.split
+    _show_counts(split, terminal)
+    _show_groups(outcome, terminal)
+    _show_difference(split, terminal)
+    _show_left_out(split, terminal)
+    _show_labels(split, terminal)
+    if outcome.unchanged:
+        terminal.unchanged(f"{sets_path} holds this split already")
+    else:
+        how = "hard links" if not split.copied else "copies" if not split.linked else "hard links and copies"
+        terminal.done(f"{split.total:,} images of {data_directory} are split into {sets_path} ({how})")
+
+
+def _show_counts(split: Split, terminal: Terminal) -> None:
+    rows = [(row.name, row.training, row.validation, row.evaluation, row.total) for row in split.classes]
+    sums = [sum(column) for column in list(zip(*rows, strict=True))[1:]]
+    rows = [*rows, (f"all {len(rows)} classes", *sums)]
+    terminal.table(
+        "Images in each set",
+        ("class", *SETS, "all sets"),
+        [(printable(name), *(f"{count:,}" for count in counts)) for name, *counts in rows],
+    )
+
+
+def _show_groups(outcome: SplitOutcome, terminal: Terminal) -> None:
+    split, grouping, source = outcome.split, outcome.grouping, outcome.source
+    if split.given_sets:
+        found = ", ".join(f"{given.folder} as {given.name}" for given in source.sets)
+        terminal.plain(f"  sets that were there already are kept: {printable(found)}")
+    if split.refill:
+        terminal.plain(
+            f"  the {' and the '.join(split.refill.sets)} set had too few images, and got "
+            f"{split.refill.fraction:.0%} of another set's"
+        )
+    if grouping.groups:
+        terminal.plain(
+            f"  {grouping.images:,} images stay together in {len(grouping.groups):,} groups: {grouping.identical:,} "
+            f"are the same file, {grouping.alike:,} were found alike by --check, data.group_by finds something in "
+            f"{len(grouping.keys):,}"
+        )
+    if not outcome.was_checked:
+        terminal.plain(
+            "  not looked for: images that are nearly the same; --check finds them, and they stay together then"
+        )
+    elif outcome.changed_since_check:
+        terminal.warn(f"{outcome.changed_since_check:,} images are new or changed since --check: run it again")
+    if grouping.unmatched:
+        terminal.warn(
+            f"data.group_by finds nothing in the paths of {len(grouping.unmatched):,} images, such as "
+            f"{printable(grouping.unmatched[0])}: each stays alone"
+        )
+    _show_conflicts(outcome, terminal)
+
+
+def _show_conflicts(outcome: SplitOutcome, terminal: Terminal) -> None:
+    """Tell of groups that should not be: of several classes, or of several sets that exist."""
+    owners = [
+        (given.name, folder.name) for given in outcome.source.sets for folder in given.classes for _ in folder.files
+    ]
+    classes = leaks = 0
+    for group in outcome.grouping.groups:
+        tied_by_key = all(position in outcome.grouping.keys for position in group)
+        classes += not tied_by_key and len({owners[position][1] for position in group}) > 1
+        leaks += len({owners[position][0] for position in group}) > 1
+    if classes:
+        terminal.warn(f"{classes:,} images lie in several classes at once: --check names them")
+    if leaks:
+        terminal.warn(
+            f"{leaks:,} groups of images that belong together lie in several of the sets that were there already: the "
+            "model will be judged by images that it knows; --check names them"
+        )
+
+
+def _show_difference(split: Split, terminal: Terminal) -> None:
+    """Tell how far the sets are from the fractions, where these could not be kept."""
+    if not split.given_sets:
+        fractions = (split.fractions.training, split.fractions.validation, split.fractions.evaluation)
+        row, off, name = max((_furthest(row, fractions) for row in split.classes), key=lambda found: abs(found[1]))
+        if off:
+            why = "a hash divides roughly" if split.stable else "groups do not let each class be divided exactly"
+            terminal.plain(
+                f"  {why}: furthest off is {printable(row.name)}, with {abs(off):,} "
+                f"{'more' if off > 0 else 'fewer'} for {name} than its share"
+            )
+    lacking = [f"{row.name} in {name}" for row in split.classes for name, count in row.by_set() if not count]
+    if lacking:
+        more = f" and {len(lacking) - LACKING_SHOWN} more" if len(lacking) > LACKING_SHOWN else ""
+        terminal.warn(f"no images of {printable(', '.join(lacking[:LACKING_SHOWN]))}{more}")
+
+
+def _furthest(row: ClassCounts, fractions: Sequence[float]) -> tuple[ClassCounts, int, str]:
+    wanted = shares(row.total, fractions)
+    off = {name: count - share for (name, count), share in zip(row.by_set(), wanted, strict=True)}
+    name = max(off, key=lambda name: abs(off[name]))
+    return row, off[name], name
+
+
+def _show_left_out(split: Split, terminal: Terminal) -> None:
+    left_out = split.left_out
+    kinds = (
+        (left_out.hidden, "hidden"),
+        (left_out.other_files, "without an image's extension or outside the class folders"),
+        (left_out.repeated_folders, "links to folders seen before"),
+    )
+    if counted := ", ".join(f"{count:,} {kind}" for count, kind in kinds if count):
+        terminal.plain(f"  left out   {counted}")
+    for file in left_out.bad_files[:BAD_FILES_SHOWN]:
+        terminal.warn(f"left out {file.path}: {file.reason}")
+    if more := left_out.bad_files[BAD_FILES_SHOWN:]:
+        terminal.warn(f"left out {len(more):,} more such files: split.json beside the sets names them all")
+
+
+def _show_labels(split: Split, terminal: Terminal) -> None:
+    if split.labels:
+        terminal.plain(f"  labels.csv has rows for {split.labels.labeled:,} of {split.total:,} images")
+        if lines := split.labels.unmatched_lines:
+            terminal.warn(f"{len(lines):,} rows of labels.csv name no image of a class, the first in line {lines[0]:,}")

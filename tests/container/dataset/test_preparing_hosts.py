@@ -1,0 +1,145 @@
+"""Sets prepared by several hosts, each of which has a share of the images."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from container.dataset.preparing_hosts import Order, Part, SetOrder, merged, run
+from container.dataset.prepared import SetIndex
+from container.dataset.sharded_folder import ShardedFolder, index_shards
+from container.errors import DataError
+from tests.container.dataset.preparing import RECIPE, SMALL_SHARDS, prepare, write_sets
+
+ROOT = Path(__file__).resolve().parents[3]
+CLASSES = ("cat", "dog")
+
+
+def make_order(hosts: int) -> Order:
+    return Order(
+        hosts=hosts,
+        recipe=RECIPE,
+        shard_bytes=SMALL_SHARDS.shard_bytes,
+        least_training_shards=1,
+        processes=1,
+        record="{}",
+        sets=(SetOrder(name="training", classes=CLASSES), SetOrder(name="validation", classes=CLASSES)),
+    )
+
+
+def distribute(sets: Path, hosts: int, order: Order) -> list[Path]:
+    """Give each host its share of a split, as SageMaker does with ShardedByS3Key; return their /opt/ml."""
+    bases = [sets.with_name(f"host-{number}") for number in range(hosts)]
+    names = [f"algo-{number + 1}" for number in range(hosts)]
+    for name, base in zip(names, bases, strict=True):
+        (base / "config").mkdir(parents=True)
+        (base / "config" / "resourceconfig.json").write_text(json.dumps({"current_host": name, "hosts": names[::-1]}))
+        for folder in ("order", "input", "output"):
+            (base / "processing" / folder).mkdir(parents=True)
+        (base / "processing" / "order" / "order.json").write_text(order.model_dump_json())
+    for set_order in order.sets:
+        files = sorted(path for path in (sets / set_order.name).rglob("*") if path.is_file())
+        for number, path in enumerate(files):
+            target = bases[number % hosts] / "processing" / "input" / path.relative_to(sets)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+    return bases
+
+
+def collect(bases: list[Path], target: Path) -> list[Part]:
+    """Bring the outputs of all hosts into one folder, as SageMaker does; return the parts."""
+    for base in bases:
+        for path in (base / "processing" / "output").rglob("*"):
+            goal = target / path.relative_to(base / "processing" / "output")
+            if path.is_file():
+                goal.parent.mkdir(parents=True, exist_ok=True)
+                assert not goal.exists()
+                shutil.copy2(path, goal)
+    return [Part.model_validate_json(path.read_text()) for path in sorted((target / "parts").iterdir())]
+
+
+def contents(folder: ShardedFolder) -> dict[str, tuple[str, bytes]]:
+    """Class and encoded image by the images' names."""
+    return {
+        name: (folder.classes[folder.labels[number]], folder.content(number))
+        for number, name in enumerate(folder.names)
+    }
+
+
+@pytest.mark.parametrize("hosts", [1, 3])
+def test_together_they_make_what_one_machine_does(tmp_path: Path, hosts: int) -> None:
+    order, sets = make_order(hosts), write_sets(tmp_path)
+    prepare(sets)
+    bases = distribute(sets, hosts, order)
+    for base in bases:
+        run(base)
+    indexes = merged(order, collect(bases, tmp_path / "all")[::-1])
+    for name, index in indexes.items():
+        index.write(tmp_path / "all" / name)
+        expected = index_shards(tmp_path / "prepared" / name)
+        together = index_shards(tmp_path / "all" / name)
+        assert (together.classes, together.names) == (expected.classes, expected.names)
+        assert contents(together) == contents(expected)
+        alone = SetIndex.read(tmp_path / "prepared" / name)
+        assert alone is not None
+        assert (index.classes, index.split, index.recipe) == (alone.classes, alone.split, alone.recipe)
+
+
+def test_a_host_without_images_leaves_a_part_all_the_same(tmp_path: Path) -> None:
+    order, sets = make_order(5), write_sets(tmp_path, training=3, validation=1)
+    bases = distribute(sets, 5, order)
+    parts = [run(base) for base in bases]
+    assert [part.sets[1].images for part in parts] == [1, 1, 0, 0, 0]
+    assert parts[4].sets[1].shards == ()
+    assert merged(order, parts)["validation"].images == 2
+
+
+def test_what_is_not_whole_is_no_set(tmp_path: Path) -> None:
+    order, sets = make_order(2), write_sets(tmp_path)
+    parts = [run(base) for base in distribute(sets, 2, order)]
+    with pytest.raises(DataError, match="1 of 2 hosts left no part, the first of them host 2"):
+        merged(order, parts[:1])
+    empty = [
+        part.model_copy(update={"sets": tuple(one.model_copy(update={"shards": ()}) for one in part.sets)})
+        for part in parts
+    ]
+    with pytest.raises(DataError, match="no host was given an image of the training set"):
+        merged(order, empty)
+
+
+def test_an_order_for_others_is_refused(tmp_path: Path) -> None:
+    base = distribute(write_sets(tmp_path), 1, make_order(2))[0]
+    with pytest.raises(DataError, match="the order is for 2 hosts, but there are 1"):
+        run(base)
+
+
+def test_a_class_that_came_after_the_order_is_refused(tmp_path: Path) -> None:
+    sets = write_sets(tmp_path)
+    shutil.copytree(sets / "training" / "cat", sets / "training" / "cow")
+    (base,) = distribute(sets, 1, make_order(1))
+    with pytest.raises(DataError, match="the class folder 'cow', which the order does not name"):
+        run(base)
+
+
+@pytest.mark.parametrize("file", ["config/resourceconfig.json", "processing/order/order.json"])
+def test_damaged_configuration_is_named(tmp_path: Path, file: str) -> None:
+    (base,) = distribute(write_sets(tmp_path), 1, make_order(1))
+    (base / file).write_text("{}")
+    with pytest.raises(DataError, match=Path(file).name):
+        run(base)
+
+
+@pytest.mark.slow
+def test_the_program_tells_why_it_failed(tmp_path: Path) -> None:
+    (base,) = distribute(write_sets(tmp_path), 1, make_order(1))
+    environment = {"SAGEMAKER_BASE_DIR": str(base), "PATH": str(Path(sys.executable).parent)}
+    program = [sys.executable, str(ROOT / "container" / "prepare")]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "host 1 of 1 prepares its share of training and validation" in done.stdout
+    again = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert (base / "output" / "message").read_text() == again.stderr
