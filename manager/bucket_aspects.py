@@ -72,6 +72,11 @@ def aspects(settings: Settings, bucket: str, place: names.Place) -> tuple[Aspect
     )
 
 
+def owner_and_encryption(settings: Settings, bucket: str) -> tuple[Aspect, ...]:
+    """Return those aspects of a bucket that matter to whoever puts something into it."""
+    return _tags(settings), _encryption(settings, bucket)
+
+
 def has_encryption(wanted: Iterable[Aspect], present: Mapping[str, Any]) -> bool:
     """Whether a bucket encrypts what is put into it as it is wanted to; `present` is by the aspects' titles."""
     return all(aspect.is_met_by(present.get(aspect.title)) for aspect in wanted if aspect.title == ENCRYPTION)

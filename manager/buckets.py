@@ -1,33 +1,17 @@
-"""The project's buckets, and the upload of the three sets of images (`--init_s3_buckets`)."""
+"""The project's buckets (`--init_s3_buckets`)."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from container.dataset.record import RECORD, SETS, Split
-from container.errors import DataError
 from container.modeling.settings import Settings
 from manager import names
 from manager.aws import Aws, error_code
 from manager.bucket_aspects import Aspect
 from manager.errors import AwsError
 from manager.plan import ApiCall, Plan
-
-
-@dataclass(frozen=True)
-class RemoteObject:
-    """An object in a bucket."""
-
-    size: int
-    """Bytes."""
-    etag: str
-    """S3's entity tag: the MD5 of an object that was sent in one piece and is not encrypted by a KMS key."""
-    modified: datetime
 
 
 @dataclass(frozen=True)
@@ -113,142 +97,6 @@ def plan_bucket(settings: Settings, bucket: str, region: str, wanted: Iterable[A
     return Plan(tuple(calls), () if calls else (f"bucket {bucket}",))
 
 
-def local_files(settings: Settings, project_root: Path) -> dict[str, Path]:
-    """Return the files of the three sets, and the record of the split, by their keys in the data bucket.
-
-    Raises:
-        DataError: the images were not split yet.
-    """
-    directory = project_root / settings.data.sets_path
-    Split.read(directory)
-    files = {
-        path.relative_to(directory).as_posix(): path
-        for channel in SETS
-        for path in sorted((directory / channel).rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts)
-    }
-    return files | {RECORD: directory / RECORD}
-
-
-def remote_objects(aws: Aws, bucket: str) -> dict[str, RemoteObject]:
-    """Return the objects of the three sets by their keys; a missing bucket has none.
-
-    Raises:
-        AwsError: AWS refuses to tell.
-    """
-    objects: dict[str, RemoteObject] = {}
-    pages = aws.client("s3").get_paginator("list_objects_v2")
-    with aws.explained(f"could not list the bucket {bucket}"):
-        try:
-            for prefix in (*(f"{channel}/" for channel in SETS), RECORD):
-                for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-                    for item in page.get("Contents", []):
-                        etag = item["ETag"].strip('"')
-                        objects[item["Key"]] = RemoteObject(item["Size"], etag, item["LastModified"])
-        except ClientError as error:
-            if error_code(error) != "NoSuchBucket":
-                raise
-    return objects
-
-
-def check_uploaded(aws: Aws, settings: Settings, project_root: Path) -> None:
-    """See that the bucket holds the split that lies on this machine, where there is one.
-
-    Raises:
-        DataError: it holds another one: a job would train on other images than one thinks.
-        AwsError: AWS refuses to tell.
-    """
-    record, bucket = project_root / settings.data.sets_path / RECORD, names.data_bucket(settings)
-    if not record.is_file():
-        return
-    with aws.explained(f"could not look at the images in {bucket}"):
-        try:
-            remote = aws.client("s3").get_object(Bucket=bucket, Key=RECORD)["Body"].read()
-        except ClientError as error:
-            # SageMaker itself refuses a job without images.
-            if error_code(error) in ("NoSuchKey", "NoSuchBucket"):
-                return
-            raise
-    if remote != record.read_bytes():
-        raise DataError(
-            f"s3://{bucket} holds another split than {settings.data.sets_path}: upload this one by --init_s3_buckets "
-            "--prune, or name the other by data.directory"
-        )
-
-
-def is_encrypted_otherwise(aws: Aws, settings: Settings) -> bool:
-    """Whether the images were encrypted by another key than the settings'.
-
-    The record of the split tells for all of them, since it is uploaded last; a listing does not tell it.
-
-    Raises:
-        AwsError: AWS refuses to tell.
-    """
-    bucket = names.data_bucket(settings)
-    with aws.explained(f"could not look at the encryption of the images in {bucket}"):
-        try:
-            record = aws.client("s3").head_object(Bucket=bucket, Key=RECORD)
-        except ClientError as error:
-            if error_code(error) in ("404", "NoSuchKey", "NoSuchBucket"):
-                return False
-            raise
-    return bool(record.get("SSEKMSKeyId", "") != settings.storage.kms_key)
-
-
-def plan_upload(
-    settings: Settings,
-    files: Mapping[str, Path],
-    objects: Mapping[str, RemoteObject],
-    *,
-    prune: bool = False,
-    again: bool = False,
-) -> Plan:
-    """Plan what makes the bucket hold the local sets: the files that are new or differ are sent, the record last.
-
-    Args:
-        settings: the settings.
-        files: the local files by their keys.
-        objects: what the bucket holds, by its keys.
-        prune: whether objects that are in no set are deleted.
-        again: whether all files are sent, since those in the bucket are encrypted otherwise.
-
-    Raises:
-        DataError: the bucket holds images that the sets do not, and they are not to be pruned.
-    """
-    bucket = names.data_bucket(settings)
-    stale = sorted(key for key in objects if key not in files)
-    if stale and not prune:
-        raise DataError(
-            f"{len(stale):,} objects in s3://{bucket}, such as {stale[0]}, are not in the present split, but training "
-            "would read them: add --prune to delete them, or choose another PROJECT_NAME"
-        )
-    is_same = _has_same_time if settings.storage.kms_key else _has_same_content
-    fresh = [key for key, path in files.items() if again or key not in objects or not is_same(path, objects[key])]
-    uploads = [
-        ApiCall(
-            "s3",
-            "put_object",
-            {"Bucket": bucket, "Key": key, "Body": files[key]},
-            f"upload {key}",
-            group="" if key == RECORD else f"upload images to s3://{bucket}",
-        )
-        for key in sorted(fresh, key=lambda key: key == RECORD)
-    ]
-    deletions = [
-        ApiCall(
-            "s3",
-            "delete_object",
-            {"Bucket": bucket, "Key": key},
-            f"delete {key}",
-            "deleted",
-            group=f"delete images that are in no set from s3://{bucket}",
-        )
-        for key in stale
-    ]
-    same = len(files) - len(fresh)
-    return Plan((*deletions, *uploads), (f"{same:,} images and records in s3://{bucket}",) if same else ())
-
-
 def _check_owned(settings: Settings, bucket: str, state: BucketState) -> None:
     # Where tags are not set on creation, a run that was ended right after it leaves an empty bucket without them.
     if state.project == settings.project_name or (state.project is None and not state.has_objects):
@@ -267,17 +115,3 @@ def _read_aspect(s3: Any, bucket: str, aspect: Aspect) -> Any:
         ):
             return None
         raise
-
-
-def _has_same_content(path: Path, remote: RemoteObject) -> bool:
-    if remote.size != path.stat().st_size:
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == remote.etag
-
-
-def _has_same_time(path: Path, remote: RemoteObject) -> bool:
-    """Whether the file is as large as the object and not changed since; with a KMS key no listing tells more."""
-    status = path.stat()
-    changed = max(status.st_mtime, status.st_ctime)
-    return remote.size == status.st_size and remote.modified.timestamp() > changed

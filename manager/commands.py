@@ -16,6 +16,7 @@ from manager import (
     job_history,
     launching,
     local,
+    local_sets,
     monitoring,
     names,
     pricing,
@@ -25,11 +26,13 @@ from manager import (
     role,
     teardown,
     training,
+    upload_commands,
 )
 from manager.console import Terminal
 from manager.docker_engine import Engine
 from manager.errors import AwsError, CheckError, JobError
 from manager.plan import RETRY_SECONDS, Plan, outline
+from manager.serving_commands import warn_of_endpoint
 from manager.session import Session
 from manager.status import last_jobs, prices_of, show_jobs
 
@@ -56,7 +59,7 @@ def init_s3_buckets(session: Session, *, prune: bool = False) -> None:
         ProjectError: the images are not split, or AWS refuses.
     """
     settings, place = session.settings, session.aws.place
-    files = buckets.local_files(settings, session.project_root)
+    files = local_sets.local_files(settings, session.project_root)
     session.terminal.heading(f"Buckets and role in account {place.account}, {place.region}")
     plan, data_bucket = Plan(), names.data_bucket(settings)
     again = False
@@ -65,10 +68,8 @@ def init_s3_buckets(session: Session, *, prune: bool = False) -> None:
         state = buckets.read_bucket(session.aws, bucket, wanted)
         plan += buckets.plan_bucket(settings, bucket, place.region, wanted, state)
         again |= bucket == data_bucket and not bucket_aspects.has_encryption(wanted, state.present)
-    again |= buckets.is_encrypted_otherwise(session.aws, settings)
     plan += role.plan_role(settings, place, role.read_role(session.aws, names.role(settings)))
-    objects = buckets.remote_objects(session.aws, data_bucket)
-    plan += buckets.plan_upload(settings, files, objects, prune=prune, again=again)
+    plan += upload_commands.plan_sets(session, files, prune=prune, again=again)
     session.carry_out(plan)
 
 
@@ -129,7 +130,10 @@ def launch_training(
     job = training.new_job_name(settings)
     session.terminal.heading(f"Training job {job}")
     uri, upload = launching.pretrained_channel(session)
-    request = training.render_request(settings, session.aws.place, pushed.uri, job, root / training.TEMPLATE, uri)
+    fingerprint = launching.data_fingerprint(session)
+    request = training.render_request(
+        settings, session.aws.place, pushed.uri, job, root / training.TEMPLATE, uri, fingerprint
+    )
     if url := session.aws.console_url(job):
         session.terminal.plain(f"  its page in the console is {url}")
     copy = resuming.plan_copy(earlier, request) if earlier else Plan()
@@ -218,16 +222,17 @@ def download_results(
 
 
 def status(session: Session) -> None:
-    """Show what the project has at work: its last training jobs.
+    """Show what the project has at work: its last training jobs, and an endpoint that is left running.
 
     Raises:
         ProjectError: AWS refuses.
     """
     jobs = last_jobs(session.aws, session.settings)
-    if not jobs:
+    if jobs:
+        show_jobs(jobs, prices_of(session.aws, jobs), session.terminal)
+    else:
         session.terminal.plain(f"there is no training job of {session.settings.algorithm_name} yet")
-        return
-    show_jobs(jobs, prices_of(session.aws, jobs), session.terminal)
+    warn_of_endpoint(session)
 
 
 def history(session: Session) -> None:

@@ -7,7 +7,7 @@ from manager import names
 
 def kms_keys(settings: Settings) -> tuple[str, ...]:
     """Return the ARNs of all keys that the settings name, each once."""
-    return tuple(sorted({settings.storage.kms_key, settings.training_job.volume_kms_key} - {""}))
+    return tuple(sorted(set(_named(settings).values()) - {""}))
 
 
 def check_regions(settings: Settings, place: names.Place) -> None:
@@ -16,13 +16,19 @@ def check_regions(settings: Settings, place: names.Place) -> None:
     Raises:
         SettingsError: one is of another region.
     """
-    keys = {
-        "storage.kms_key": settings.storage.kms_key,
-        "training_job.volume_kms_key": settings.training_job.volume_kms_key,
-    }
-    for name, arn in keys.items():
+    for name, arn in _named(settings).items():
         if arn and (region := arn.split(":")[3]) != place.region:
             raise SettingsError(
                 f"{name}={arn} is a key of {region}, and the project is in {place.region}, where nothing can use it: "
                 f"name a key of {place.region}, or set aws.region={region}"
             )
+
+
+def _named(settings: Settings) -> dict[str, str]:
+    return {
+        "storage.kms_key": settings.storage.kms_key,
+        "training_job.volume_kms_key": settings.training_job.volume_kms_key,
+        "endpoint.volume_kms_key": settings.endpoint.volume_kms_key,
+        "batch_transform.volume_kms_key": settings.batch_transform.volume_kms_key,
+        "preparation.volume_kms_key": settings.preparation.volume_kms_key,
+    }

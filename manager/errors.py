@@ -25,7 +25,24 @@ class ImageError(ProjectError):
 
 
 class JobError(ProjectError):
-    """A training job failed, was stopped, or does not exist."""
+    """A job failed, was stopped, or does not exist."""
+
+
+class EndpointError(ProjectError):
+    """An endpoint failed, does not exist, or does not answer as it should."""
+
+
+class ImageRefusedError(EndpointError):
+    """An endpoint did not predict one image; others it may."""
+
+    def __init__(self, text: str, status: int) -> None:
+        """
+        Args:
+            text: the endpoint's reason.
+            status: the HTTP status of its answer.
+        """
+        super().__init__(text)
+        self.status = status
 
 
 class ResultsError(ProjectError):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from container.modeling.own_parts.sources import check_parts
-from manager import buckets, image, pretrained, pricing, role
+from manager import image, manifest, names, pretrained, pricing, processing, role, upload
 from manager.plan import Plan
 from manager.session import Session
 
@@ -24,7 +24,8 @@ def launchable_image(session: Session, pushed: image.Image | None, *, initialize
     settings, root = session.settings, session.project_root
     check_parts(settings.container_settings(), root / "container" / "parts")
     if not initialized:
-        buckets.check_uploaded(session.aws, settings, root)
+        upload.check_uploaded(session.aws, settings, root)
+        processing.check_prepared(session.aws, settings)
     if pushed is None:
         pushed = image.pushed(session.aws, settings, root / "container", session.flavor)
     if not initialized:
@@ -32,6 +33,15 @@ def launchable_image(session: Session, pushed: image.Image | None, *, initialize
     if install := image.missing_extras(settings, root / "container", session.flavor):
         session.terminal.warn(f"the job will run without some trackers, whose packages are missing here: {install}")
     return pushed
+
+
+def data_fingerprint(session: Session) -> str:
+    """Return the fingerprint of what the data bucket holds; empty: its manifest tells none.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    return manifest.read_fingerprint(session.aws, names.data_bucket(session.settings)) or ""
 
 
 def pretrained_channel(session: Session) -> tuple[str, Plan]:
@@ -59,7 +69,16 @@ def confirm_cost(session: Session, request: Any, jobs: int = 1) -> None:
         RefusedError: the user said no, or nobody is there to say yes.
         AwsError: there are no credentials or no region.
     """
-    most, limit = pricing.most_cost(session.aws, request, jobs), session.settings.aws.ask_above_usd
+    confirm_most(session, pricing.most_cost(session.aws, request, jobs))
+
+
+def confirm_most(session: Session, most: pricing.MostCost) -> None:
+    """Tell the most that something can cost, and ask where that is much.
+
+    Raises:
+        RefusedError: the user said no, or nobody is there to say yes.
+    """
+    limit = session.settings.aws.ask_above_usd
     session.terminal.prose(f"  {most}")
     if most.usd is not None and most.usd > limit:
         session.confirm(f"This can cost {most.usd:,.2f} USD, more than {limit:,.2f} (aws.ask_above_usd)", "yes")

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from manager.calls import PostCall
 from manager.errors import LocalAwsError
-from manager.image import Flavor
 from manager.plan import Plan
+
+# Docker's client takes long to import, and most commands do without.
+if TYPE_CHECKING:
+    from manager.image import Flavor
 
 # Keys of trackers, which jobs on this machine get from the environment in which their AWS was started.
 TRACKERS_VARIABLES = (
@@ -32,7 +35,7 @@ class LocalAws:
     executor: Literal["process", "docker"]
 
     @property
-    def flavor(self) -> Flavor:
+    def flavor(self) -> "Flavor":
         """The kind of image that it runs."""
         return "cpu" if self.executor == "docker" else "directory"
 

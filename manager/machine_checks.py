@@ -6,10 +6,10 @@ from pathlib import Path
 from container.dataset.labels import LABELS_FILE
 from container.dataset.record import SETS, Split
 from container.modeling.settings import Settings
-from manager.buckets import local_files
 from manager.docker_engine import Engine
 from manager.findings import Check, Finding
 from manager.image import Flavor
+from manager.local_sets import local_files
 
 GB = 10**9
 # An image of 7 GB with the CUDA libraries, or of 2 GB without, and as much again for its build.

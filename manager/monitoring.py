@@ -52,10 +52,11 @@ class Progress:
 
 @dataclass
 class LogReader:
-    """Reads what is new in the log streams of a training job; one stream per instance and attempt."""
+    """Reads what is new in the log streams of a job; one stream per instance and attempt, or more."""
 
     aws: Aws
     job: str
+    group: str = names.TRAINING_JOBS_LOG_GROUP
     delay: float = 0.0
     """The most seconds that a line took so far to come into CloudWatch."""
     _tokens: dict[str, str] = field(default_factory=dict)
@@ -73,12 +74,12 @@ class LogReader:
 
     def _streams(self, logs: Any) -> list[str]:
         pages = logs.get_paginator("describe_log_streams").paginate(
-            logGroupName=names.TRAINING_JOBS_LOG_GROUP, logStreamNamePrefix=f"{self.job}/"
+            logGroupName=self.group, logStreamNamePrefix=f"{self.job}/"
         )
         try:
             return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
         except ClientError as error:
-            # The group comes into being with the account's first training job.
+            # The group comes into being with the account's first job.
             if error_code(error) == "ResourceNotFoundException":
                 return []
             raise
@@ -86,9 +87,7 @@ class LogReader:
     def _new_lines_of(self, logs: Any, stream: str) -> Iterator[str]:
         while True:
             token = {"nextToken": self._tokens[stream]} if stream in self._tokens else {}
-            page = logs.get_log_events(
-                logGroupName=names.TRAINING_JOBS_LOG_GROUP, logStreamName=stream, startFromHead=True, **token
-            )
+            page = logs.get_log_events(logGroupName=self.group, logStreamName=stream, startFromHead=True, **token)
             for event in page["events"]:
                 self.delay = max(self.delay, (event["ingestionTime"] - event["timestamp"]) / 1000)
                 yield event["message"]
@@ -205,7 +204,7 @@ def _show_until_end(aws: Aws, job: str, terminal: Terminal, leave: threading.Eve
                 progress = str(Progress.read(line) or progress)
             ended = description["TrainingJobStatus"] in ENDED
             if ended:
-                _show_last_lines(reader, terminal)
+                show_last_lines(reader, terminal)
             shown = _show_transitions(description, shown, terminal)
             if ended:
                 return description
@@ -221,7 +220,7 @@ def _show_transitions(description: Any, shown: int, terminal: Terminal) -> int:
     return len(transitions)
 
 
-def _show_last_lines(reader: LogReader, terminal: Terminal) -> None:
+def show_last_lines(reader: LogReader, terminal: Terminal) -> None:
     """Show what comes after the job's end: a line is in CloudWatch some seconds after it was written."""
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < min(POLL_SECONDS + 2 * reader.delay, MOST_POLL_SECONDS):

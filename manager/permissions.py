@@ -34,7 +34,7 @@ class Statement:
     @property
     def is_on_the_way(self) -> bool:
         """Whether a model cannot be trained without it."""
-        return not self.sid.startswith(("Delete", "Find", "Check", "Resume", "Tune"))
+        return not self.sid.startswith(("Delete", "Find", "Check", "Resume", "Tune", "Serve", "Prepare"))
 
     @property
     def is_for_the_role(self) -> bool:
@@ -73,6 +73,9 @@ def user_policy(settings: Settings, place: names.Place) -> Any:
         # SageMaker writes names in ARNs in lower case.
         "ALGORITHM_NAME": settings.algorithm_name.lower(),
         "TUNING_PREFIX": names.tuning_prefix(settings).lower(),
+        "PROCESSING_PREFIX": names.processing_prefix(settings).lower(),
+        # In names of log groups it does not.
+        "ENDPOINT": names.endpoint(settings),
         "KMS_KEYS": list(encryption.kms_keys(settings)) or ABSENT,
     }
     policy = template.policy("user.json", values)

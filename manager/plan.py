@@ -25,12 +25,15 @@ from manager.aws import Aws, error_code
 from manager.calls import CopyCall, PostCall
 from manager.console import Terminal
 from manager.errors import AwsError
+from manager.sending import UploadCall
 
 PARALLEL_CALLS = 16
 # IAM tells all of AWS about a new role within some seconds; a minute and a half is rare.
 ATTEMPTS, RETRY_SECONDS = 18, 5.0
 # What AWS answers where there is nothing to delete any more: as good as deleted.
 GONE = ("NoSuchBucket", "NoSuchEntity", "RepositoryNotFoundException", "ResourceNotFound", "ResourceNotFoundException")
+# SageMaker says it of models, endpoints and their configurations, as of any wrong request, by a ValidationException.
+GONE_MESSAGE = "Could not find"
 # What S3 answers while a change of the same bucket is under way.
 EVENTUALLY = ("OperationAborted",)
 
@@ -91,7 +94,7 @@ class FileCall:
         partial.replace(self.path)
 
 
-Call = ApiCall | CopyCall | DockerCall | FileCall | PostCall
+Call = ApiCall | CopyCall | DockerCall | FileCall | PostCall | UploadCall
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,11 @@ def describe(plan: Plan, aws: Aws, terminal: Terminal) -> None:
             terminal.plain(f"# {group}: {len(calls) - len(shown):,} more like this one")
 
 
+def is_gone(error: ClientError) -> bool:
+    """Whether AWS says that there is nothing of that name."""
+    return error_code(error) in GONE or GONE_MESSAGE in str(error)
+
+
 def outline(plan: Plan, terminal: Terminal) -> None:
     """Print what a plan is going to do, in words, a line per call or group, and what it leaves as it is."""
     for group, calls in _groups(plan.calls):
@@ -164,6 +172,8 @@ def to_command(call: Call, options: Sequence[str] = ()) -> str:
         return f"{login if call.registry else ''}{shlex.join(call.command)}"
     if isinstance(call, CopyCall):
         return shlex.join(["aws", "s3", "cp", str(call.source), str(call.target), *options])
+    if isinstance(call, UploadCall):
+        return call.command(options)
     if isinstance(call, PostCall):
         return shlex.join(["curl", "-X", "POST", call.url])
     if isinstance(call, FileCall):
@@ -206,6 +216,9 @@ def _do(call: Call, aws: Aws, terminal: Terminal) -> None:
         call.write()
     elif isinstance(call, PostCall):
         call.send()
+    elif isinstance(call, UploadCall):
+        with aws.explained(f"could not {call.message}"):
+            call.send(aws, terminal)
     elif isinstance(call, CopyCall):
         with aws.explained(f"could not {call.message}"):
             _send(call, aws)
@@ -259,7 +272,7 @@ def _send(call: ApiCall | CopyCall, aws: Aws) -> None:
         try:
             answer = getattr(client, call.operation)(**{**call.parameters, **files})
         except ClientError as error:
-            if call.effect == "deleted" and error_code(error) in GONE:
+            if call.effect == "deleted" and is_gone(error):
                 return
             raise
     # DeleteObjects succeeds as a whole, and tells here what it could not delete.

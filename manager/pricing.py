@@ -1,9 +1,9 @@
-"""What training costs: AWS's list price of an instance type, and the most that a job can cost."""
+"""What training and serving cost: AWS's list price of an instance type, and the most that a job can cost."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,9 +15,13 @@ from manager.monitoring import duration
 PARTITION, REGION = "aws", "us-east-1"
 
 
+Usage = Literal["Train", "Host", "Tsform", "Processing"]
+"""The price list's words for training jobs, endpoints, transform jobs and processing jobs."""
+
+
 @dataclass(frozen=True)
 class Price:
-    """What an instance of some type costs for training on demand, by AWS's public price list."""
+    """What an instance of some type costs on demand, by AWS's public price list."""
 
     usd_per_hour: float | None
     """None: unknown."""
@@ -37,7 +41,7 @@ class Machines:
 
 @dataclass(frozen=True)
 class MostCost:
-    """The most that the instances of training jobs can cost; storage and requests come on top, a few cents."""
+    """The most that the instances of jobs can cost; storage and requests come on top, a few cents."""
 
     machines: tuple[Machines, ...]
     """Of each job."""
@@ -57,7 +61,39 @@ class MostCost:
         return f"{what}: at most {self.usd:,.2f} USD"
 
 
+@dataclass(frozen=True)
+class HourlyCost:
+    """What instances cost as long as they run."""
+
+    machines: Machines
+    usd: float | None
+    """An hour of all of them together. None: unknown."""
+    why_unknown: str = ""
+
+    def __str__(self) -> str:
+        if self.usd is None:
+            return f"{self.machines}, at an unknown price ({self.why_unknown})"
+        return f"{self.machines}: {self.usd:,.2f} USD per hour"
+
+
 def training_price(aws: Aws, instance_type: str) -> Price:
+    """Ask AWS for the price of an instance type for training; see `instance_price`."""
+    return instance_price(aws, instance_type, "Train")
+
+
+def hourly_cost(aws: Aws, machines: Machines, usage: Usage) -> HourlyCost:
+    """Return what instances cost as long as they run.
+
+    Raises:
+        AwsError: there are no credentials or no region.
+    """
+    price = instance_price(aws, machines.instance_type, usage)
+    if price.usd_per_hour is None:
+        return HourlyCost(machines, None, price.why_unknown)
+    return HourlyCost(machines, price.usd_per_hour * machines.count)
+
+
+def instance_price(aws: Aws, instance_type: str, usage: Usage) -> Price:
     """Ask AWS for the price of an instance type in the account's region; whatever goes wrong makes it unknown.
 
     Raises:
@@ -69,7 +105,7 @@ def training_price(aws: Aws, instance_type: str) -> Price:
     # The usage type is the one attribute that all offers have; it begins with the region's abbreviation, "USE1-".
     filters = [
         {"Type": "EQUALS", "Field": "regionCode", "Value": place.region},
-        {"Type": "CONTAINS", "Field": "usagetype", "Value": f"Train:{instance_type}"},
+        {"Type": "CONTAINS", "Field": "usagetype", "Value": f"{usage}:{instance_type}"},
     ]
     try:
         answer = aws.impatient().client("pricing", REGION).get_products(ServiceCode="AmazonSageMaker", Filters=filters)
@@ -78,7 +114,7 @@ def training_price(aws: Aws, instance_type: str) -> Price:
         return Price(None, f"pricing:GetProducts: {reason(error)}")
     except ValidationError:
         return Price(None, "the price list cannot be understood")
-    prices = [price for offer in offers if offer.is_on_demand(instance_type) for price in offer.usd_prices()]
+    prices = [price for offer in offers if offer.is_on_demand(instance_type, usage) for price in offer.usd_prices()]
     return Price(max(prices)) if prices else Price(None, f"the price list has no {instance_type} in {place.region}")
 
 
@@ -103,9 +139,18 @@ def most_cost(aws: Aws, request: Any, jobs: int = 1) -> MostCost:
     """
     kept = request["ResourceConfig"].get("KeepAlivePeriodInSeconds", 0)
     seconds = request["StoppingCondition"]["MaxRuntimeInSeconds"] + kept
-    machines, usd = machines_of(request), 0.0
+    return limited_cost(aws, machines_of(request), seconds, "Train", jobs)
+
+
+def limited_cost(aws: Aws, machines: tuple[Machines, ...], seconds: int, usage: Usage, jobs: int = 1) -> MostCost:
+    """Return the most that instances can cost which run for so many seconds at most.
+
+    Raises:
+        AwsError: there are no credentials or no region.
+    """
+    usd = 0.0
     for group in machines:
-        price = training_price(aws, group.instance_type)
+        price = instance_price(aws, group.instance_type, usage)
         if price.usd_per_hour is None:
             return MostCost(machines, seconds, None, price.why_unknown, jobs)
         usd += price.usd_per_hour * group.count * seconds / 3600 * jobs
@@ -141,9 +186,10 @@ class _Offer(_PriceList):
     product: _Product
     terms: _Terms
 
-    def is_on_demand(self, instance_type: str) -> bool:
-        """Whether it is for plain training jobs, not for spot jobs or free trials."""
-        return re.fullmatch(rf"(\w+-)?Train:{re.escape(instance_type)}", self.product.attributes.usage_type) is not None
+    def is_on_demand(self, instance_type: str, usage: Usage) -> bool:
+        """Whether it is for this usage as such, not for spot jobs, asynchronous inference or free trials."""
+        plain = rf"(\w+-)?{usage}:{re.escape(instance_type)}"
+        return re.fullmatch(plain, self.product.attributes.usage_type) is not None
 
     def usd_prices(self) -> Iterator[float]:
         """Yield its prices of an hour; several, if many hours cost less each."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from container.report.facts import METRICS_FILE, REPORT_FILE, Metrics, Scores
+from container.report.facts import METRICS_FILE, REPORT_FILE, Judgement, Metrics, Scores
 from manager.archive import unpack
 from manager.aws import Aws
 from manager.calls import ObjectPath
@@ -74,21 +74,26 @@ def show(directory: Path, shown_as: str, terminal: Terminal) -> None:
         DataError: the results have no readable metrics.
     """
     metrics = Metrics.read(directory / METRICS_FILE)
-    averages = (("macro average", metrics.macro_average), ("weighted average", metrics.weighted_average))
-    rows = [_score_row(scores.name, scores) for scores in metrics.classes]
-    terminal.table(
-        f"Classification of {metrics.evaluation_images:,} evaluation images",
-        ("class", "precision", "recall", "F1", "images"),
-        [*rows, *(_score_row(name, scores) for name, scores in averages)],
-    )
-    if len(metrics.classes) <= MOST_CLASSES_IN_MATRIX:
-        _show_matrix(metrics, terminal)
-    else:
-        _show_confusions(metrics, terminal)
+    show_judgement(metrics, f"Classification of {metrics.evaluation_images:,} evaluation images", terminal)
     terminal.plain(f"accuracy {metrics.accuracy:.4f}, loss {metrics.loss:.4f} on the evaluation images")
     if (directory / REPORT_FILE).is_file():
         terminal.plain(f"the report, with curves and mistakes, is {shown_as}{REPORT_FILE} (--open shows it)")
     terminal.plain(f"everything is in {shown_as}")
+
+
+def show_judgement(judgement: Judgement, title: str, terminal: Terminal) -> None:
+    """Print how well each class is recognized, and what it is taken for."""
+    averages = (("macro average", judgement.macro_average), ("weighted average", judgement.weighted_average))
+    rows = [_score_row(scores.name, scores) for scores in judgement.classes]
+    terminal.table(
+        title,
+        ("class", "precision", "recall", "F1", "images"),
+        [*rows, *(_score_row(name, scores) for name, scores in averages)],
+    )
+    if len(judgement.classes) <= MOST_CLASSES_IN_MATRIX:
+        _show_matrix(judgement, terminal)
+    else:
+        _show_confusions(judgement, terminal)
 
 
 def remake_report(directory: Path, data: Path | None, terminal: Terminal) -> None:
@@ -133,11 +138,11 @@ def _score_row(name: str, scores: Scores) -> tuple[str, ...]:
     return (name, *(f"{value:.3f}" for value in (scores.precision, scores.recall, scores.f1)), f"{scores.support:,}")
 
 
-def _show_matrix(metrics: Metrics, terminal: Terminal) -> None:
-    names = [scores.name for scores in metrics.classes]
+def _show_matrix(judgement: Judgement, terminal: Terminal) -> None:
+    names = [scores.name for scores in judgement.classes]
     rows: list[tuple[str | Text, ...]] = [
         (name, *(_matrix_cell(count, is_right=true == predicted) for predicted, count in enumerate(counts)))
-        for true, (name, counts) in enumerate(zip(names, metrics.confusion_matrix, strict=True))
+        for true, (name, counts) in enumerate(zip(names, judgement.confusion_matrix, strict=True))
     ]
     terminal.table("Confusion matrix: true class per row, predicted class per column", ("", *names), rows)
 
@@ -148,12 +153,12 @@ def _matrix_cell(count: int, *, is_right: bool) -> Text:
     return Text(f"{count:,}", style="green" if is_right else "bold red")
 
 
-def _show_confusions(metrics: Metrics, terminal: Terminal) -> None:
-    names = [scores.name for scores in metrics.classes]
+def _show_confusions(judgement: Judgement, terminal: Terminal) -> None:
+    names = [scores.name for scores in judgement.classes]
     pairs = sorted(
         (
             (count, names[true], names[predicted])
-            for true, counts in enumerate(metrics.confusion_matrix)
+            for true, counts in enumerate(judgement.confusion_matrix)
             for predicted, count in enumerate(counts)
             if count and true != predicted
         ),

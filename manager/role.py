@@ -197,6 +197,6 @@ def execution_policy(settings: Settings, place: names.Place) -> Any:
         policy["Statement"] += template.policy("trackers-keys.json", values)
     if settings.training_job.save_checkpoints:
         policy["Statement"] += template.policy("checkpoints.json", values)
-    if settings.training_job.subnets:
+    if settings.training_job.subnets or settings.endpoint.subnets or settings.batch_transform.subnets:
         policy["Statement"] += template.policy("vpc.json", values)
     return policy

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from container.modeling.settings import Settings
 from manager.aws import Aws
 from manager.console import Terminal
-from manager.image import Flavor
 from manager.plan import Executor, Plan
+
+# Docker's client takes long to import, and most commands do without.
+if TYPE_CHECKING:
+    from manager.image import Flavor
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Session:
     aws: Aws
     terminal: Terminal
     executor: Executor
-    flavor: Flavor
+    flavor: "Flavor"
     """The kind of image that the account runs."""
     project_root: Path
     confirm: Callable[[str, str], None]

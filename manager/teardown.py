@@ -13,8 +13,11 @@ from container.modeling.settings import Settings
 from manager import names
 from manager.aws import LARGE_PAGES, Aws, error_code
 from manager.errors import JobError
+from manager.job_logs import JobLogs, log_removals, read_job_logs
 from manager.plan import ApiCall, Plan
+from manager.processing_teardown import ProcessingHoldings, processing_removals, read_processing_holdings
 from manager.role import RoleState, plan_policies_removal, read_role
+from manager.serving_teardown import ServingHoldings, read_serving_holdings, serving_removals
 from manager.training import is_own
 
 MOST_OBJECTS_IN_A_CALL = 1000
@@ -39,9 +42,9 @@ class Holdings:
     """What each of the project's buckets holds."""
     training_jobs: tuple[str, ...] = ()
     tuning_jobs: tuple[str, ...] = ()
-    log_streams: tuple[str, ...] = ()
-    is_log_group_shared: bool = True
-    """Whether the log group holds other jobs' logs as well, or has settings of its own."""
+    logs: JobLogs = field(default_factory=lambda: JobLogs(names.TRAINING_JOBS_LOG_GROUP))
+    serving: ServingHoldings = field(default_factory=ServingHoldings)
+    processing: ProcessingHoldings = field(default_factory=ProcessingHoldings)
     repositories: tuple[str, ...] = ()
     role: RoleState | None = None
     unseen: tuple[str, ...] = ()
@@ -50,15 +53,17 @@ class Holdings:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was found."""
-        jobs = (self.training_jobs, self.tuning_jobs, self.log_streams)
-        return not any((self.versions, *jobs, self.repositories, self.role, self.unseen))
+        jobs = (self.training_jobs, self.tuning_jobs, self.logs.streams)
+        nothing = not any((self.versions, *jobs, self.repositories, self.role, self.unseen))
+        return nothing and self.serving.is_empty and self.processing.is_empty
 
 
 def read_holdings(aws: Aws, settings: Settings) -> Holdings:
     """Ask AWS what there is of the project, of whatever ALGORITHM_NAME.
 
     Raises:
-        JobError: a training job or a tuning job is running.
+        JobError: a training job, a tuning job, a transform job or a processing job is running.
+        EndpointError: an endpoint is being changed.
         AwsError: AWS refuses to tell.
     """
     found = read_role(aws, names.role(settings))
@@ -66,14 +71,16 @@ def read_holdings(aws: Aws, settings: Settings) -> Holdings:
     # Before the training jobs: a trial that runs is ended with its tuning job.
     tuning_jobs = _tuning_jobs(aws, settings)
     jobs = _training_jobs(aws, settings)
-    streams, is_shared = _log_streams(aws, jobs)
+    serving = read_serving_holdings(aws, settings, jobs)
+    processing = read_processing_holdings(aws, settings)
     ownership = {bucket: _ownership(aws, settings, bucket) for bucket in names.buckets(settings)}
     return Holdings(
         versions={bucket: _versions(aws, bucket) for bucket, whose in ownership.items() if whose == "own"},
         training_jobs=jobs,
         tuning_jobs=tuning_jobs,
-        log_streams=streams,
-        is_log_group_shared=is_shared,
+        logs=read_job_logs(aws, names.TRAINING_JOBS_LOG_GROUP, jobs),
+        serving=serving,
+        processing=processing,
         repositories=_repositories(aws, settings),
         role=found if is_own else None,
         unseen=tuple(bucket for bucket, whose in ownership.items() if whose == "unseen"),
@@ -104,7 +111,8 @@ def plan_silence(settings: Settings, holdings: Holdings) -> Plan:
 def plan_teardown(settings: Settings, holdings: Holdings, *, with_data: bool) -> Plan:
     """Plan the removal; buckets that hold objects stay, and so does their log, unless the data are to go as well."""
     # The records of the jobs go last of what belongs to them: they tell which logs are the project's.
-    calls = [*_plan_logs(holdings), *_plan_jobs(holdings)]
+    calls = serving_removals(holdings.serving) + processing_removals(holdings.processing)
+    calls += [*log_removals(holdings.logs, "training jobs"), *_plan_jobs(holdings)]
     for name in holdings.repositories:
         forced: dict[str, Any] = {"repositoryName": name, "force": True}
         message = f"delete the repository {name} with its images"
@@ -149,24 +157,6 @@ def _plan_jobs(holdings: Holdings) -> list[ApiCall]:
             "delete the records of training jobs",
         )
         for job in holdings.training_jobs
-    ]
-
-
-def _plan_logs(holdings: Holdings) -> list[ApiCall]:
-    group_name = names.TRAINING_JOBS_LOG_GROUP
-    if holdings.log_streams and not holdings.is_log_group_shared:
-        request = {"logGroupName": group_name}
-        return [ApiCall("logs", "delete_log_group", request, f"delete the log group {group_name}", "deleted")]
-    return [
-        ApiCall(
-            "logs",
-            "delete_log_stream",
-            {"logGroupName": group_name, "logStreamName": stream},
-            f"delete the log {stream}",
-            "deleted",
-            "delete the logs of training jobs",
-        )
-        for stream in holdings.log_streams
     ]
 
 
@@ -289,25 +279,3 @@ def _check_nothing_runs(aws: Aws, settings: Settings) -> None:
 
 def _still_running(job: str) -> JobError:
     return JobError(f"{job} is still running: end it first by --stop_training {job}, then delete")
-
-
-def _log_streams(aws: Aws, jobs: Sequence[str]) -> tuple[tuple[str, ...], bool]:
-    """Return the log streams of the jobs, and whether their log group has others too, or settings of its own."""
-    logs, group = aws.client("logs"), names.TRAINING_JOBS_LOG_GROUP
-    streams = logs.get_paginator("describe_log_streams")
-    with aws.explained("could not list the logs of training jobs"):
-        groups = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
-        found = next((one for one in groups if one["logGroupName"] == group), None)
-        if found is None:
-            return (), True
-        own = [
-            str(stream["logStreamName"])
-            for job in jobs
-            for page in streams.paginate(logGroupName=group, logStreamNamePrefix=f"{job}/")
-            for stream in page["logStreams"]
-        ]
-        has_settings = bool(found.get("retentionInDays") or found.get("kmsKeyId") or found.get("metricFilterCount"))
-        # One more than ours tells that there are others, however many.
-        some = logs.describe_log_streams(logGroupName=group, limit=min(len(own) + 1, 50))["logStreams"]
-        is_shared = has_settings or any(stream["logStreamName"] not in own for stream in some)
-    return tuple(own), is_shared or len(own) > 49

@@ -12,6 +12,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from container.modeling import overrides
+from container.modeling.job import DATA_FINGERPRINT
 from container.modeling.settings import Settings
 from manager import names, template
 from manager.aws import LARGE_PAGES, Aws, error_code
@@ -30,7 +31,13 @@ LOST_ANSWER = timedelta(minutes=15)
 
 
 def render_request(
-    settings: Settings, place: names.Place, image: str, job: str, template_file: Path, pretrained_uri: str = ""
+    settings: Settings,
+    place: names.Place,
+    image: str,
+    job: str,
+    template_file: Path,
+    pretrained_uri: str = "",
+    data_fingerprint: str = "",
 ) -> Any:
     """Return the CreateTrainingJob request of a job.
 
@@ -41,6 +48,7 @@ def render_request(
         job: name of the job.
         template_file: the template; fields that it has beside the usual ones go through as they are.
         pretrained_uri: where the channel `pretrained` reads the earlier model; empty: there is no such channel.
+        data_fingerprint: of what the data bucket holds, which the job's results name; empty: unknown.
 
     Raises:
         TemplateError: the template is missing, is no JSON object, has a placeholder without a value, or no place for
@@ -48,11 +56,13 @@ def render_request(
         SettingsError: more settings differ from their defaults than SageMaker takes hyperparameters.
     """
     settings_of_job, output = settings.training_job, names.output_bucket(settings)
+    told = {DATA_FINGERPRINT: data_fingerprint} if data_fingerprint else {}
     values = {
         "TRAINING_JOB_NAME": job,
         "TRAINING_IMAGE": image,
         "ROLE_ARN": names.role_arn(settings, place),
         "DATA_BUCKET": names.data_bucket(settings),
+        "PREPARED_FOLDER": prepared_folder(settings),
         "OUTPUT_BUCKET": output,
         "OUTPUT_KMS_KEY": settings.storage.kms_key or ABSENT,
         "PRETRAINED_CHANNEL": _pretrained_channel(pretrained_uri) if pretrained_uri else ABSENT,
@@ -73,7 +83,7 @@ def render_request(
         "ENCRYPT_TRAFFIC": settings_of_job.encrypt_traffic,
         "SUBNETS": list(settings_of_job.subnets) or ABSENT,
         "SECURITY_GROUP_IDS": list(settings_of_job.security_group_ids) or ABSENT,
-        "ENVIRONMENT": settings_of_job.environment or ABSENT,
+        "ENVIRONMENT": {**settings_of_job.environment, **told} or ABSENT,
         "HYPERPARAMETERS": overrides.hyperparameters(settings.container_settings()),
         "TAGS": names.tag_list(settings),
     }
@@ -88,7 +98,19 @@ def render_request(
             f"{template_file.name} has no channel {PRETRAINED!r}: add "
             '"${PRETRAINED_CHANNEL}" to its InputDataConfig, or empty data.pretrained'
         )
+    sources = json.dumps(request.get("InputDataConfig", []))
+    if settings.data.prepared_by and prepared_folder(settings) not in sources:
+        raise TemplateError(
+            f"{template_file.name} has no channel of prepared images: let the S3Uri of its channels training and "
+            'validation begin with "${PREPARED_FOLDER}", or empty data.prepared_by'
+        )
     return request
+
+
+def prepared_folder(settings: Settings) -> str:
+    """Return the folder in S3 that holds the training and validation sets that jobs read."""
+    job = settings.data.prepared_by
+    return names.prepared_uri(settings, job) if job else f"s3://{names.data_bucket(settings)}/"
 
 
 def _tensorboard(bucket: str) -> Any:

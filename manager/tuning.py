@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from botocore.model import ListShape, Shape, StructureShape
 
 from container.errors import SettingsError, hint
+from container.modeling.job import DATA_FINGERPRINT
 from container.modeling.overrides import MAX_HYPERPARAMETERS
 from container.modeling.settings import Settings
 from container.modeling.tuning_settings import MOST_EPOCHS, MOST_JOBS
@@ -62,10 +63,12 @@ def define_trials(aws: Aws, training_request: Any, parameters: Sequence[Paramete
             f"{len(static)} settings differ from their defaults and {len(varied)} are tuned; together they may be "
             f"{MAX_HYPERPARAMETERS - 1}: leave some at their defaults"
         )
-    if (variables := len(training_request.get("Environment", {}))) > MOST_VARIABLES:
+    variables = training_request.get("Environment", {}).keys()
+    if len(variables) > MOST_VARIABLES:
+        own = len(variables & {DATA_FINGERPRINT})
         raise SettingsError(
-            f"training_job.environment has {variables} variables; SageMaker takes at most {MOST_VARIABLES} in a tuning "
-            "job: leave some out"
+            f"training_job.environment has {len(variables) - own} variables; SageMaker takes at most "
+            f"{MOST_VARIABLES - own} in a tuning job: leave some out"
         )
     given = {name: value for name, value in training_request.items() if name not in MOVED}
     if not given.get("EnableManagedSpotTraining"):

@@ -33,7 +33,9 @@ def launch_tuning(session: Session, pushed: image.Image | None, *, initialized: 
     job, place = names.tuning_job(settings, datetime.now()), session.aws.place
     session.terminal.heading(f"Tuning job {job}")
     uri, upload = launching.pretrained_channel(session)
-    training_request = training.render_request(settings, place, pushed.uri, job, root / training.TEMPLATE, uri)
+    training_request = training.render_request(
+        settings, place, pushed.uri, job, root / training.TEMPLATE, uri, launching.data_fingerprint(session)
+    )
     definition = tuning.define_trials(session.aws, training_request, parameters)
     request = tuning.render_request(settings, job, definition, parameters, root / tuning.TEMPLATE)
     if definition.left_out:

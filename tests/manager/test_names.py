@@ -1,7 +1,10 @@
 """What is derived from the settings alone."""
 
+from datetime import datetime
+
 import pytest
 
+from container.modeling.config_file import load_settings
 from manager import names
 
 
@@ -25,3 +28,10 @@ from manager import names
 )
 def test_a_job_has_its_page_in_the_console_of_its_partition(place: names.Place, page: str) -> None:
     assert names.console_url(place, "digits-1") == page
+
+
+def test_a_training_job_tells_its_algorithm() -> None:
+    settings = load_settings(assignments={"algorithm_name": "digits-2030"})
+    job = names.training_job(settings, datetime(2030, 1, 2, 3, 4, 5))
+    assert names.algorithm_of(job) == "digits-2030"
+    assert names.algorithm_of("by-hand") == ""

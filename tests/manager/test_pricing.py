@@ -41,6 +41,16 @@ class TestPrice:
             ("usagetype", "Train:ml.g5.xlarge"),
         }
 
+    @pytest.mark.parametrize(("usage", "price"), [("Train", 1.0), ("Host", 2.0), ("Tsform", 3.0)])
+    def test_serving_has_prices_of_its_own(self, usage: pricing.Usage, price: float, wire: Wire) -> None:
+        offers = [f"EUC1-{kind}:ml.m5.xlarge" for kind in ("Train", "Host", "Tsform", "AsyncInf")]
+        asked = answer_with(wire, *(offer(usage_type, str(n)) for n, usage_type in enumerate(offers, 1)))
+        machines = Machines("ml.m5.xlarge", 2)
+        cost = pricing.hourly_cost(wire.aws(), machines, usage)
+        assert cost == pricing.HourlyCost(machines, 2 * price)
+        assert str(cost) == f"2 x ml.m5.xlarge: {2 * price:.2f} USD per hour"
+        assert {"Type": "CONTAINS", "Field": "usagetype", "Value": f"{usage}:ml.m5.xlarge"} in asked[0]["Filters"]
+
     def test_of_several_the_highest_counts(self, wire: Wire) -> None:
         answer_with(wire, offer("EUC1-Train:ml.m5.large", "0.1"), offer("EUC1-Train:ml.m5.large", "0.2"))
         assert pricing.training_price(wire.aws(), "ml.m5.large") == Price(0.2)

@@ -11,7 +11,7 @@ import requests
 from rich.console import Console
 
 from container.modeling.config_file import load_settings
-from manager import commands, names, permissions, teardown
+from manager import commands, names, permissions, processing_commands, serving_commands, teardown
 from manager.aws import Aws
 from manager.console import Terminal
 from manager.errors import AwsError, JobError
@@ -76,7 +76,7 @@ def test_the_commands_on_the_way_pass(session: Session) -> None:
     commands.init_s3_buckets(session)
 
 
-def test_images_are_pruned_results_downloaded_and_all_is_deleted(session: Session) -> None:
+def test_images_are_pruned_and_prepared_results_downloaded_models_served_and_all_is_deleted(session: Session) -> None:
     commands.init_s3_buckets(session)
     image = commands.build_and_push_docker_image(session)
     fewer = session.project_root / "data/images-sets/training/dark"
@@ -86,10 +86,29 @@ def test_images_are_pruned_results_downloaded_and_all_is_deleted(session: Sessio
     extra.unlink()
     commands.init_s3_buckets(session, prune=True)
 
+    prepared = processing_commands.launch(session, 1)
+    assert processing_commands.finish(session, prepared)
+
     job = commands.launch_training(session, image)
     assert commands.monitor(session, job)
     commands.download_results(session, job)
     assert (session.project_root / "results" / job).is_dir()
+
+    config = serving_commands.deploy(session, job)
+    assert serving_commands.await_deployment(session, config)
+    commands.status(session)
+    images = str(session.project_root / "data/images-sets/evaluation")
+    serving_commands.predict(session, [images])
+    transform = serving_commands.launch_batch_transform(session, images, serving_commands.last_completed_job(session))
+    assert serving_commands.last_transform_job(session) == transform
+    assert serving_commands.monitor_transform(session, transform)
+    serving_commands.transform_results(session, transform)
+    serving_commands.undeploy(session)
+    serving_commands.settle(session)
+    serving_commands.launch_batch_transform(session, images, job)
+    serving_commands.stop_transform(session, serving_commands.last_transform_job(session))
+    with pytest.raises(JobError, match="was stopped"):
+        serving_commands.monitor_transform(session, serving_commands.last_transform_job(session))
 
     # As if it had been made under an earlier ALGORITHM_NAME.
     other = session.settings.model_copy(update={"algorithm_name": "another"})

@@ -40,6 +40,8 @@ class Wire:
     url: str = ""
     answers: dict[str, Callable[[Any], Answer]] = field(default_factory=dict)
     """By the name of an operation: from its JSON document, or its query's parameters, to an answer."""
+    invocations: Callable[[Any, bytes], Answer] | None = None
+    """From the headers and the body of what is sent to an endpoint, whatever its name, to an answer."""
     cuts: list[int] = field(default_factory=list)
     """After how many bytes of the answer to the next GET, and the one after it, the connection breaks."""
     ranges: list[str | None] = field(default_factory=list)
@@ -85,7 +87,10 @@ def listening(upstream: str) -> Iterator[Wire]:
 
         def _handle(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = wire.answer(self.command, self.headers.get("X-Amz-Target", ""), body)
+            if wire.invocations and self.path.endswith("/invocations"):
+                answer: Answer | None = wire.invocations(self.headers, body)
+            else:
+                answer = wire.answer(self.command, self.headers.get("X-Amz-Target", ""), body)
             if coming := wire.before.get(f"{self.command} {self.path}"):
                 coming.pop(0)()
             if answer:

@@ -1,0 +1,127 @@
+"""What manifest.jsonl.gz in the data bucket says: which files it holds, and the fingerprint of all of them.
+
+It is written when everything is in place. Before anything in the bucket changes it loses the fingerprint among its
+metadata, so that no job is launched on half of an upload.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from container.dataset.record import RECORD
+from manager.aws import Aws, error_code
+
+MANIFEST = "manifest.jsonl.gz"
+VERSION = 1
+FINGERPRINT = "fingerprint"
+NOT_THERE = ("404", "NoSuchKey", "NoSuchBucket")
+
+
+class Entry(NamedTuple):
+    """An object that was uploaded. A tuple, because there are many."""
+
+    size: int
+    """Bytes."""
+    sha256: bytes
+    etag: str
+    """S3's entity tag, without quotes: whatever overwrites the object has another one."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The manifest as it lies in the bucket."""
+
+    exists: bool = False
+    fingerprint: str = ""
+    """Empty: something was begun and not finished."""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    """By key."""
+
+
+def read(aws: Aws, bucket: str, keys: Container[str]) -> Manifest:
+    """Return the manifest of a bucket, with its entries for these keys; a damaged one has none.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    with aws.explained(f"could not read the manifest of s3://{bucket}"):
+        try:
+            answer = aws.client("s3").get_object(Bucket=bucket, Key=MANIFEST)
+        except ClientError as error:
+            if error_code(error) in NOT_THERE:
+                return Manifest()
+            raise
+        content = answer["Body"].read()
+    try:
+        return Manifest(True, answer["Metadata"].get(FINGERPRINT, ""), _entries(content, keys))
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError):
+        return Manifest(True)
+
+
+def read_fingerprint(aws: Aws, bucket: str) -> str | None:
+    """Return the fingerprint of what a bucket holds; empty: an upload was not finished; None: there is no manifest.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    with aws.explained(f"could not look at the manifest of s3://{bucket}"):
+        try:
+            found = aws.client("s3").head_object(Bucket=bucket, Key=MANIFEST)
+        except ClientError as error:
+            if error_code(error) in NOT_THERE:
+                return None
+            raise
+    return str(found["Metadata"].get(FINGERPRINT, ""))
+
+
+def fingerprint(entries: Mapping[str, Entry]) -> str:
+    """Return SHA-256 over paths and contents of the sets' files, in hexadecimal digits.
+
+    The record of the split has no part in it: it tells times, and so differs where the same images were copied to.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(entries.keys() - {RECORD}):
+        digest.update(key.encode() + b"\0" + entries[key].sha256)
+    return digest.hexdigest()
+
+
+def request(bucket: str, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """Return the PutObject request that writes the manifest of these objects."""
+    found = fingerprint(entries)
+    content = io.BytesIO()
+    # Without a time of its own the same entries give the same bytes.
+    with gzip.GzipFile(fileobj=content, mode="wb", mtime=0, compresslevel=6) as file:
+        for line in _lines(found, entries):
+            file.write(line.encode() + b"\n")
+    return {"Bucket": bucket, "Key": MANIFEST, "Body": content.getvalue(), "Metadata": {FINGERPRINT: found}}
+
+
+def _lines(found: str, entries: Mapping[str, Entry]) -> Iterable[str]:
+    size = sum(entry.size for entry in entries.values())
+    yield json.dumps({"version": VERSION, FINGERPRINT: found, "files": len(entries), "bytes": size})
+    for key in sorted(entries):
+        entry = entries[key]
+        row = {"path": key, "bytes": entry.size, "sha256": entry.sha256.hex(), "etag": entry.etag}
+        yield json.dumps(row, ensure_ascii=False)
+
+
+def _entries(content: bytes, keys: Container[str]) -> dict[str, Entry]:
+    if not content:
+        return {}
+    entries = {}
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        head = json.loads(file.readline())
+        if not isinstance(head, dict) or head.get("version") != VERSION:
+            raise ValueError("this is the manifest of another version")
+        for line in file:
+            row = json.loads(line)
+            if row["path"] in keys:
+                entries[row["path"]] = Entry(row["bytes"], bytes.fromhex(row["sha256"]), row["etag"])
+    return entries

@@ -1,0 +1,311 @@
+"""The processing job that prepares the sets which lie in the data bucket already (`--prepare --on_sagemaker`).
+
+All that is the job's lies in a folder of the output bucket: the order that tells its hosts what to do, the part that
+each host tells of, and the folders of the prepared sets, which training reads as its channels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ValidationError
+
+from container.dataset import preparing_hosts as hosts
+from container.dataset.prepared import INDEX, PREPARED_SETS, TRAINING, VALIDATION, SetIndex
+from container.dataset.preparing_hosts import Order, Part, SetOrder
+from container.dataset.recipe import Recipe
+from container.dataset.record import RECORD
+from container.dataset.shards import SUFFIX
+from container.errors import DataError
+from container.modeling.settings import Settings
+from manager import names, preparing
+from manager.aws import Aws, error_code
+from manager.calls import ObjectPath
+from manager.errors import JobError
+from manager.plan import ApiCall, FileCall, Plan, is_gone
+from manager.training import ROLE_NOT_KNOWN, has_tags, is_just_made
+
+PROGRAM = "prepare"
+"""Of the image's folder."""
+
+RENDERED = "processing-job-order.json"
+
+# SageMaker's limit.
+MOST_HOSTS = 100
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_OPT_ML = PurePosixPath("/opt/ml") / hosts.PROCESSING
+_MISSING = ("404", "NoSuchKey", "NoSuchBucket")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the data bucket holds."""
+
+    classes: Mapping[str, tuple[str, ...]]
+    """Names of the class folders of each set, sorted."""
+    record: str
+    """The text of split.json; empty: there is none."""
+
+
+def read_source(aws: Aws, settings: Settings) -> Source:
+    """Return what the sets in the data bucket are.
+
+    Raises:
+        DataError: a set has no class folders, or is prepared already.
+        AwsError: AWS refuses to tell.
+    """
+    bucket = names.data_bucket(settings)
+    classes = {name: _classes(aws, bucket, name) for name in PREPARED_SETS}
+    if unknown := sorted(set(classes[VALIDATION]) - set(classes[TRAINING])):
+        raise DataError(f"s3://{bucket}/{VALIDATION}/ has a class {unknown[0]!r}, and {TRAINING}/ has not")
+    return Source(classes, _text(aws, ObjectPath(bucket, RECORD)) or "")
+
+
+def make_order(settings: Settings, source: Source, count: int) -> Order:
+    """Return what so many hosts are to do."""
+    layout = preparing.layout(settings)
+    return Order(
+        hosts=count,
+        recipe=Recipe.of(settings),
+        shard_bytes=layout.shard_bytes,
+        least_training_shards=layout.least_training_shards,
+        processes=settings.preparation.processes,
+        record=source.record,
+        sets=tuple(SetOrder(name=name, classes=classes) for name, classes in source.classes.items()),
+    )
+
+
+def processing_request(settings: Settings, place: names.Place, image: str, job: str, order: Order) -> Any:
+    """Return the CreateProcessingJob request of a job.
+
+    Args:
+        settings: the settings.
+        place: account and region of the role.
+        image: the image as ECR names it, with its digest.
+        job: its name.
+        order: what it is to do.
+    """
+    own, network, key = settings.preparation, settings.training_job, settings.storage.kms_key
+    folder, data = names.prepared_uri(settings, job), names.data_bucket(settings)
+    vpc = {"Subnets": list(network.subnets), "SecurityGroupIds": list(network.security_group_ids)}
+    return {
+        "ProcessingJobName": job,
+        "AppSpecification": {"ImageUri": image, "ContainerEntrypoint": [PROGRAM]},
+        "RoleArn": names.role_arn(settings, place),
+        "ProcessingInputs": [
+            _input(hosts.ORDER, f"{folder}{hosts.ORDER_FILE}", _OPT_ML / hosts.ORDER, "FullyReplicated"),
+            *(
+                _input(one.name, f"s3://{data}/{one.name}/", _OPT_ML / hosts.INPUT / one.name, "ShardedByS3Key")
+                for one in order.sets
+            ),
+        ],
+        "ProcessingOutputConfig": {
+            "Outputs": [
+                {
+                    "OutputName": hosts.OUTPUT,
+                    "S3Output": {
+                        "S3Uri": folder,
+                        "LocalPath": str(_OPT_ML / hosts.OUTPUT),
+                        "S3UploadMode": "EndOfJob",
+                    },
+                }
+            ],
+            **({"KmsKeyId": key} if key else {}),
+        },
+        "ProcessingResources": {
+            "ClusterConfig": {
+                "InstanceCount": order.hosts,
+                "InstanceType": own.instance_type,
+                "VolumeSizeInGB": own.volume_size_gb,
+                **({"VolumeKmsKeyId": own.volume_kms_key} if own.volume_kms_key else {}),
+            }
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": own.max_runtime_seconds},
+        # The program reaches for nothing: SageMaker itself moves the images.
+        "NetworkConfig": {"EnableNetworkIsolation": True, **({"VpcConfig": vpc} if network.subnets else {})},
+        "Tags": names.tag_list(settings),
+    }
+
+
+def plan_processing(settings: Settings, request: Any, order: Order, rendered_file: Path) -> Plan:
+    """Plan the launch of a processing job, after writing its order into a file and uploading that."""
+    job = request["ProcessingJobName"]
+    target = _path(settings, job, hosts.ORDER_FILE)
+    content = order.model_dump_json(indent=1) + "\n"
+    write = FileCall(rendered_file, content, f"write the order of all instances to {rendered_file.name}")
+    put = {"Bucket": target.bucket, "Key": target.key, "Body": rendered_file}
+    upload = ApiCall("s3", "put_object", put, f"upload it to {target}")
+    launch = ApiCall(
+        "sagemaker",
+        "create_processing_job",
+        request,
+        f"launch the processing job {job}",
+        "created",
+        retry_on=(ROLE_NOT_KNOWN,),
+        is_done_by=partial(_is_launched, request),
+    )
+    return Plan((write, upload, launch))
+
+
+def plan_stop(job: str) -> Plan:
+    """Plan the end of a processing job; what it prepared so far is of no use."""
+    request = {"ProcessingJobName": job}
+    return Plan((ApiCall("sagemaker", "stop_processing_job", request, f"stop the processing job {job}"),))
+
+
+def describe_processing_job(aws: Aws, job: str) -> Any:
+    """Return AWS's description of a processing job.
+
+    Raises:
+        JobError: there is no such job.
+        AwsError: AWS refuses to tell.
+    """
+    with aws.explained(f"could not look at the processing job {job}"):
+        try:
+            return aws.client("sagemaker").describe_processing_job(ProcessingJobName=job)
+        except ClientError as error:
+            if is_gone(error):
+                raise JobError(
+                    f"there is no processing job {job!r} in this account and region: python data_handler.py --prepare "
+                    "--on_sagemaker with a number of instances launches one"
+                ) from None
+            raise
+
+
+def read_indexes(aws: Aws, settings: Settings, job: str) -> dict[str, SetIndex]:
+    """Return the index of each set that a processing job has prepared, from what its hosts tell.
+
+    Raises:
+        DataError: the job prepared nothing, or a host's part is missing or damaged.
+        AwsError: AWS refuses to tell.
+    """
+    text = _text(aws, _path(settings, job, hosts.ORDER_FILE))
+    if text is None:
+        raise DataError(f"{names.prepared_uri(settings, job)} has no {hosts.ORDER_FILE}: {job} prepares no images")
+    order = _parsed(Order, text, hosts.ORDER_FILE)
+    parts = []
+    for host in range(order.hosts):
+        file = _path(settings, job, f"{hosts.PARTS}/{hosts.part_file(host)}")
+        part = _text(aws, file)
+        if part is not None:
+            parts.append(_parsed(Part, part, str(file)))
+    return hosts.merged(order, parts)
+
+
+def plan_indexes(settings: Settings, job: str, indexes: Mapping[str, SetIndex]) -> Plan:
+    """Plan what makes the shards of a processing job prepared sets: the index of each."""
+    files = {name: _path(settings, job, f"{name}/{INDEX}") for name in indexes}
+    return Plan(
+        tuple(
+            ApiCall(
+                "s3",
+                "put_object",
+                {"Bucket": file.bucket, "Key": file.key, "Body": indexes[name].model_dump_json(indent=1) + "\n"},
+                f"write the index of the {name} set to {file}",
+            )
+            for name, file in files.items()
+        )
+    )
+
+
+def check_prepared(aws: Aws, settings: Settings) -> None:
+    """See that the processing job of data.prepared_by, if it is set, has prepared the sets to the end.
+
+    Raises:
+        DataError: it has not.
+        AwsError: AWS refuses to tell.
+    """
+    job = settings.data.prepared_by
+    if not job:
+        return
+    for name in PREPARED_SETS:
+        file = _path(settings, job, f"{name}/{INDEX}")
+        text = _text(aws, file)
+        if text is None:
+            raise DataError(
+                f"{file} is missing, so data.prepared_by={job} did not prepare the {name} set to the end: python "
+                f"data_handler.py --prepare --on_sagemaker {job} does what is left"
+            )
+        if shortage := _parsed(SetIndex, text, str(file)).recipe.shortage(settings.image):
+            raise DataError(f"the images of data.prepared_by={job} {shortage}: prepare them again with these settings")
+
+
+def _classes(aws: Aws, bucket: str, name: str) -> tuple[str, ...]:
+    prefix = f"{name}/"
+    found: list[str] = []
+    pages = aws.client("s3").get_paginator("list_objects_v2")
+    with aws.explained(f"could not list s3://{bucket}/{prefix}"):
+        try:
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
+                found += [entry["Prefix"].removeprefix(prefix).rstrip("/") for entry in page.get("CommonPrefixes", [])]
+                for item in page.get("Contents", []):
+                    if item["Key"] == prefix + INDEX or item["Key"].endswith(SUFFIX):
+                        raise DataError(f"s3://{bucket}/{prefix} holds prepared images already: train on them")
+        except ClientError as error:
+            if error_code(error) not in _MISSING:
+                raise
+    # A folder whose name begins with a dot is no class on a disk either.
+    if not (classes := tuple(sorted(name for name in found if not name.startswith(".")))):
+        raise DataError(
+            f"s3://{bucket}/{prefix} has no class folders: upload the sets by python project_manager.py "
+            "--init_s3_buckets, or bring them there as SET/CLASS/IMAGE"
+        )
+    return classes
+
+
+def _input(name: str, uri: str, path: PurePosixPath, distribution: str) -> Any:
+    source = {
+        "S3Uri": uri,
+        "LocalPath": str(path),
+        "S3DataType": "S3Prefix",
+        "S3InputMode": "File",
+        "S3DataDistributionType": distribution,
+    }
+    return {"InputName": name, "S3Input": source}
+
+
+def _path(settings: Settings, job: str, file: str) -> ObjectPath:
+    return ObjectPath.parse(names.prepared_uri(settings, job) + file)
+
+
+def _text(aws: Aws, file: ObjectPath) -> str | None:
+    with aws.explained(f"could not read {file}"):
+        try:
+            content = aws.client("s3").get_object(Bucket=file.bucket, Key=file.key)["Body"].read()
+        except ClientError as error:
+            if error_code(error) in _MISSING:
+                return None
+            raise
+    try:
+        return str(content.decode())
+    except UnicodeDecodeError:
+        raise DataError(f"{file} is no text") from None
+
+
+def _parsed(model: type[Model], text: str, where: str) -> Model:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(f"{where} cannot be understood: {error.errors()[0]['msg']}") from None
+
+
+def _is_launched(request: Any, aws: Aws, error: ClientError) -> bool:
+    """Whether the job whose name AWS says to be taken is the one of this request, made some moments ago.
+
+    Raises:
+        ProjectError: AWS refuses to tell.
+    """
+    if error_code(error) != "ResourceInUse":
+        return False
+    job = describe_processing_job(aws, request["ProcessingJobName"])
+    return (
+        is_just_made(job, error)
+        and job["AppSpecification"] == request["AppSpecification"]
+        and job["ProcessingResources"] == request["ProcessingResources"]
+        and has_tags(aws, job["ProcessingJobArn"], request["Tags"])
+    )

@@ -1,0 +1,122 @@
+"""What `data_handler.py --prepare --on_sagemaker` does: launch a processing job, follow it, finish its work."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from container.dataset.prepared import SetIndex
+from manager import image, launching, names, pricing, processing, role
+from manager.aws import Aws
+from manager.errors import JobError
+from manager.monitoring import ENDED, LogReader, ctrl_c_as_event, duration, looks, show_last_lines
+from manager.preparing import show_problems
+from manager.pricing import Machines
+from manager.session import Session
+
+AGAIN = "python data_handler.py --prepare --on_sagemaker"
+
+
+def launch(session: Session, count: int) -> str:
+    """Launch the processing job that prepares the sets of the data bucket on so many instances; return its name.
+
+    Raises:
+        ProjectError: there are no sets in the bucket, there is no image of the present code, the role is not as it must
+            be, the user says no, or AWS refuses.
+    """
+    settings, place = session.settings, session.aws.place
+    if not 1 <= count <= processing.MOST_HOSTS:
+        raise JobError(f"a processing job has 1 to {processing.MOST_HOSTS} instances, not {count}")
+    source = processing.read_source(session.aws, settings)
+    pushed = image.pushed(session.aws, settings, session.project_root / "container", session.flavor)
+    role.check_role(session.aws, settings)
+    job, own = names.processing_job(settings, datetime.now()), settings.preparation
+    session.terminal.heading(f"Processing job {job}")
+    if not session.aws.endpoint_url and (url := names.console_url(place, job, "processing-jobs")):
+        session.terminal.plain(f"  its page in the console is {url}")
+    machines = (Machines(own.instance_type, count),)
+    most = pricing.limited_cost(session.aws, machines, own.max_runtime_seconds, "Processing")
+    launching.confirm_most(session, most)
+    order = processing.make_order(settings, source, count)
+    request = processing.processing_request(settings, place, pushed.uri, job, order)
+    session.carry_out(processing.plan_processing(settings, request, order, session.project_root / processing.RENDERED))
+    return job
+
+
+def finish(session: Session, job: str) -> bool:
+    """Follow a processing job, and make what its hosts prepared prepared sets; return whether it came so far.
+
+    Raises:
+        ProjectError: the job failed or was stopped, does not exist, a host left no part, or AWS refuses.
+    """
+    ended = _follow(session, job)
+    if ended is None:
+        session.terminal.plain(
+            f"\n{job} goes on. Follow it again, and finish it, by `{AGAIN} {job}`, stop it by `... {job} --stop`."
+        )
+        return False
+    status = ended["ProcessingJobStatus"]
+    if status == "Failed":
+        said = [ended.get("FailureReason", "SageMaker gives no reason"), ended.get("ExitMessage", "").strip()]
+        raise JobError(f"{job} failed: {'; '.join(filter(None, said))}")
+    if status == "Stopped":
+        raise JobError(f"{job} was stopped before it was done: by somebody, or after preparation.max_runtime_seconds")
+    indexes = processing.read_indexes(session.aws, session.settings, job)
+    session.carry_out(processing.plan_indexes(session.settings, job, indexes))
+    _show(session, job, indexes)
+    return True
+
+
+def stop(session: Session, job: str) -> None:
+    """Ask SageMaker to stop a processing job.
+
+    Raises:
+        ProjectError: the job is over already, does not exist, or AWS refuses.
+    """
+    status = processing.describe_processing_job(session.aws, job)["ProcessingJobStatus"]
+    if status in ENDED:
+        raise JobError(f"{job} is over: its status is {status}")
+    session.carry_out(processing.plan_stop(job))
+
+
+def _show(session: Session, job: str, indexes: dict[str, SetIndex]) -> None:
+    rows = [
+        (name, f"{index.images:,}", f"{len(index.shards):,}", f"{index.bytes / 1e6:,.1f}")
+        for name, index in indexes.items()
+    ]
+    session.terminal.table("Prepared sets", ("set", "images", "shards", "MB"), rows)
+    show_problems([problem for index in indexes.values() for problem in index.problems], session.terminal)
+    images = sum(index.images for index in indexes.values())
+    session.terminal.done(f"{images:,} images are prepared in {names.prepared_uri(session.settings, job)}")
+    session.terminal.plain(f"train on them by `{session.command} --set data.prepared_by={job} --launch_training`")
+
+
+def _follow(session: Session, job: str) -> Any:
+    """Show a processing job's log and status until it ends; Ctrl-C ends the showing, never the job.
+
+    Returns:
+        AWS's description of the job as it ended; None: it goes on.
+    """
+    reader = LogReader(session.aws, job, names.PROCESSING_JOBS_LOG_GROUP)
+    begun, shown, terminal = time.monotonic(), "", session.terminal
+    look: Callable[[], tuple[Any, list[str]]] = partial(_look, session.aws, job, reader)
+    with ctrl_c_as_event() as leave, terminal.status() as set_status:
+        for description, lines in looks(look, leave, set_status):
+            for line in lines:
+                terminal.prose(line)
+            status = description["ProcessingJobStatus"]
+            if status in ENDED:
+                show_last_lines(reader, terminal)
+            if status != shown:
+                terminal.heading(f"{datetime.now():%H:%M:%S} {status}")
+                shown = status
+            if status in ENDED:
+                return description
+            set_status(f"{status} for {duration(time.monotonic() - begun)}")
+    return None
+
+
+def _look(aws: Aws, job: str, reader: LogReader) -> tuple[Any, list[str]]:
+    description = processing.describe_processing_job(aws, job)
+    return description, list(reader.new_lines())

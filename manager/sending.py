@@ -1,0 +1,164 @@
+"""The step of a plan that sends many files to a bucket: in parallel, each verified by S3, the manifest last."""
+
+import base64
+import hashlib
+import io
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal, TypeVar
+
+from container.dataset.record import RECORD
+from manager import manifest
+from manager.aws import Aws
+from manager.checksums import Checksums, LocalFile, unreadable
+from manager.console import Terminal
+from manager.manifest import MANIFEST, Entry
+from manager.transfer_progress import transfer_progress
+
+# A file up to this size is read once, for its checksum and for its way; and S3 is not asked before whether it may come.
+READ_AT_ONCE_BYTES = 8 << 20
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class UploadCall:
+    """Files that are to be sent to a bucket, each by a PutObject that S3 verifies by SHA-256."""
+
+    bucket: str
+    files: Sequence[LocalFile]
+    """Those that are to be sent; the record of the split is sent after all others."""
+    unchanged: Mapping[str, Entry]
+    """The objects that stay, by key."""
+    checksums: Path
+    """Where checksums are remembered."""
+    threads: int
+    message: str
+    effect: Literal["done"] = "done"
+
+    def send(self, aws: Aws, terminal: Terminal) -> None:
+        """Send them, and then the manifest of all that the bucket holds.
+
+        Raises:
+            DataError: a file cannot be read.
+            AwsError: AWS refuses one, as S3 does where something else came than was sent.
+            ClientError, BotoCoreError: AWS refuses the manifest.
+        """
+        s3, entries = aws.client("s3"), dict(self.unchanged)
+        total = sum(file.size for file in self.files)
+        with (
+            Checksums.open(self.checksums) as checksums,
+            transfer_progress(terminal, f"upload to s3://{self.bucket}", len(self.files), total) as progress,
+        ):
+
+            def send(file: LocalFile) -> tuple[LocalFile, Entry]:
+                with aws.explained(f"could not upload {file.path} to s3://{self.bucket}"):
+                    return file, _put(s3, self.bucket, file, progress.add_bytes)
+
+            for files in (self._images, self._records):
+                for file, entry in in_parallel(send, files, self.threads):
+                    entries[file.key] = entry
+                    if entry.size == file.size:
+                        checksums.remember(file, entry.sha256)
+                    progress.add_file()
+        s3.put_object(**manifest.request(self.bucket, entries))
+
+    def command(self, options: Sequence[str]) -> str:
+        """Return commands of the `aws` command line: for the first file, the number of the others, the manifest."""
+        first, more = self.files[:1], len(self.files) - 1
+        lines = [self._put_command(file.key, str(file.path), options) for file in first]
+        lines += [f"# {more:,} more like this one"] if more > 0 else []
+        return "\n".join([*lines, self._put_command(MANIFEST, MANIFEST, options)])
+
+    @property
+    def _images(self) -> Iterator[LocalFile]:
+        return (file for file in self.files if file.key != RECORD)
+
+    @property
+    def _records(self) -> Iterator[LocalFile]:
+        return (file for file in self.files if file.key == RECORD)
+
+    def _put_command(self, key: str, body: str, options: Sequence[str]) -> str:
+        words = ["aws", "s3api", "put-object", "--bucket", self.bucket, "--key", key, "--body", body]
+        return shlex.join([*words, "--checksum-algorithm", "SHA256", *options])
+
+
+def in_parallel(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """Yield what a function returns of each item, as it comes; items are taken only as threads get to them.
+
+    Raises:
+        Exception: what the function raised first; what was not begun by then never is.
+    """
+    remaining, done, pending = iter(items), SimpleQueue[Future[R]](), 0
+    pool = ThreadPoolExecutor(threads)
+    try:
+        while True:
+            for item in islice(remaining, 2 * threads - pending):
+                pool.submit(function, item).add_done_callback(done.put)
+                pending += 1
+            if not pending:
+                break
+            future = done.get()
+            pending -= 1
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def encoded(sha256: bytes) -> str:
+    """Return a checksum as S3 writes it."""
+    return base64.b64encode(sha256).decode()
+
+
+class _Watched(io.BufferedReader):
+    """A file that tells how much of it was read; a second attempt to send it begins from its start again."""
+
+    def __init__(self, path: Path, add_bytes: Callable[[int], None]) -> None:
+        super().__init__(io.FileIO(path))
+        self._add_bytes = add_bytes
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self._add_bytes(len(content))
+        return content
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        before = self.tell()
+        after = super().seek(offset, whence)
+        self._add_bytes(after - before)
+        return after
+
+
+def _put(s3: Any, bucket: str, file: LocalFile, add_bytes: Callable[[int], None]) -> Entry:
+    if file.size > READ_AT_ONCE_BYTES:
+        return _put_large(s3, bucket, file, add_bytes)
+    try:
+        content = file.path.read_bytes()
+    except OSError as error:
+        raise unreadable(file.path, error) from None
+    sha256 = hashlib.sha256(content).digest()
+    answer = s3.put_object(**_request(bucket, file.key, content, sha256))
+    add_bytes(len(content))
+    return Entry(len(content), sha256, answer["ETag"].strip('"'))
+
+
+def _put_large(s3: Any, bucket: str, file: LocalFile, add_bytes: Callable[[int], None]) -> Entry:
+    sha256 = file.sha256()
+    try:
+        with _Watched(file.path, add_bytes) as content:
+            answer = s3.put_object(**_request(bucket, file.key, content, sha256))
+    except OSError as error:
+        raise unreadable(file.path, error) from None
+    # S3 compared what came with the checksum: a file that changed meanwhile was refused.
+    return Entry(file.size, sha256, answer["ETag"].strip('"'))
+
+
+def _request(bucket: str, key: str, body: Any, sha256: bytes) -> dict[str, Any]:
+    checksum = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": encoded(sha256)}
+    return {"Bucket": bucket, "Key": key, "Body": body, **checksum}

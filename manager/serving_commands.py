@@ -1,0 +1,278 @@
+"""One function per flag of `project_manager.py` that has to do with serving: endpoints and batch transforms."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from container.modeling.hosting_settings import Hosting
+from manager import (
+    batch_transform,
+    endpoint,
+    labeled_predictions,
+    names,
+    predicting,
+    pricing,
+    results,
+    served_model,
+    training,
+)
+from manager import serving_monitoring as monitoring
+from manager.aws import FAILURES
+from manager.endpoint import FAILED, IN_SERVICE, EndpointState
+from manager.errors import AwsError, EndpointError, JobError
+from manager.monitoring import ENDED
+from manager.plan import Plan
+from manager.predictor import Predictor
+from manager.pricing import Machines
+from manager.served_model import TrainedModel
+from manager.session import Session
+
+HOURS_OF_A_DAY = 24
+
+
+def deploy(session: Session, job: str) -> str:
+    """Let the project's endpoint serve the model of a training job; return the endpoint configuration it will serve by.
+
+    Args:
+        session: the session.
+        job: the training job.
+
+    Raises:
+        ProjectError: the job left no model, the role is not as it must be, the endpoint is being changed, the user says
+            no, or AWS refuses.
+    """
+    settings, place, hosting = session.settings, session.aws.place, session.settings.endpoint
+    name = names.endpoint(settings)
+    model = _model_request(session, served_model.trained_model(session, job, hosting), hosting)
+    config = endpoint.config_request(settings, job, model["ModelName"], hosting)
+    session.terminal.heading(f"Endpoint {name} with the model of {job}")
+    if not session.aws.endpoint_url and (url := names.console_url(place, name, "endpoints")):
+        session.terminal.plain(f"  its page in the console is {url}")
+    plan = endpoint.plan_deployment(settings, model, config, endpoint.read_served(session.aws, settings))
+    _confirm_cost(session, Machines(hosting.instance_type, hosting.instance_count), asks=bool(plan.calls))
+    session.carry_out(plan)
+    return str(config["EndpointConfigName"])
+
+
+def await_deployment(session: Session, config: str) -> bool:
+    """Follow the endpoint until it serves by a configuration, and remove what it does not use any more.
+
+    Returns:
+        Whether it was followed so far.
+
+    Raises:
+        ProjectError: it failed, with the reason and the last lines of its log, or AWS refuses.
+    """
+    settings, terminal, name = session.settings, session.terminal, names.endpoint(session.settings)
+    is_over, state = monitoring.wait_for_endpoint(session.aws, name, terminal)
+    if not is_over:
+        terminal.plain(f"\n{name} goes on. Follow it by `{session.command} --deploy`, end it by `... --undeploy`.")
+        return False
+    if state is None:
+        raise EndpointError(f"the endpoint {name} was deleted meanwhile")
+    if state.status != IN_SERVICE or state.config != config:
+        _raise_failure(session, state)
+    served = endpoint.read_served(session.aws, settings)
+    session.carry_out(endpoint.plan_cleanup(served, config, endpoint.models_of(session.aws, config)))
+    terminal.done(f"{name} is in service")
+    _tell_running(session, state)
+    return True
+
+
+def predict(session: Session, named: Sequence[str], output: Path | None = None) -> None:
+    """Show what the endpoint says of images.
+
+    Args:
+        session: the session.
+        named: files, folders and URLs.
+        output: a CSV file that the predictions are written to; None: none.
+
+    Raises:
+        EndpointError: there is no endpoint, or it refused some of the images.
+        ProjectError: there is no image, or AWS refuses.
+    """
+    images = predicting.sources(named, session.terminal)
+    predictor = Predictor(names.endpoint(session.settings), session.aws)
+    rows, refusals = predicting.predict_all(predictor, images, session.terminal)
+    predicting.show(rows, refusals, session.terminal)
+    if output:
+        labeled_predictions.write_predictions(output, rows)
+        session.terminal.plain(f"the predictions are in {output}")
+    if refusals:
+        raise EndpointError(f"{len(refusals):,} of {len(images):,} images were not predicted: see above")
+
+
+def undeploy(session: Session) -> None:
+    """Remove the project's endpoint, and what it was made of.
+
+    Raises:
+        ProjectError: the endpoint is another project's, or AWS refuses.
+    """
+    served = endpoint.read_served(session.aws, session.settings)
+    plan = endpoint.plan_removal(served)
+    if not plan.calls:
+        session.terminal.plain(f"there is no endpoint {names.endpoint(session.settings)}")
+    session.carry_out(plan)
+
+
+def settle(session: Session) -> None:
+    """Wait until nothing of the project's endpoint changes any more: SageMaker takes no other change before.
+
+    Raises:
+        ProjectError: the endpoint is another project's, or AWS refuses.
+    """
+    found = endpoint.read_endpoint(session.aws, session.settings)
+    if found and found.is_busy and not monitoring.wait_for_endpoint(session.aws, found.name, session.terminal)[0]:
+        raise EndpointError(f"the endpoint {found.name} still changes: --undeploy removes it when that is over")
+
+
+def launch_batch_transform(session: Session, named: str, job: str) -> str:
+    """Launch the transform job that predicts a folder of images; return its name.
+
+    Args:
+        session: the session.
+        named: a folder of this machine, or an s3:// URI.
+        job: the training job whose model predicts.
+
+    Raises:
+        ProjectError: there are no such images, the job left no model, the role is not as it must be, or AWS refuses.
+    """
+    settings, hosting = session.settings, session.settings.batch_transform
+    name = names.transform_job(settings, datetime.now())
+    batch = batch_transform.read_batch(session.aws, settings, named, name, session.terminal)
+    model = _model_request(session, served_model.trained_model(session, job, hosting), hosting)
+    session.terminal.heading(f"Transform job {name} of {batch.images:,} images with the model of {job}")
+    if not session.aws.endpoint_url and (url := names.console_url(session.aws.place, name, "transform-jobs")):
+        session.terminal.plain(f"  its page in the console is {url}")
+    machines = Machines(hosting.instance_type, hosting.instance_count)
+    session.terminal.prose(f"  {pricing.hourly_cost(session.aws, machines, 'Tsform')}")
+    is_there = model["ModelName"] in endpoint.read_served(session.aws, settings).models
+    create = Plan(unchanged=(f"model {model['ModelName']}",)) if is_there else Plan((served_model.model_call(model),))
+    request = batch_transform.transform_request(settings, name, model["ModelName"], batch)
+    session.carry_out(create + batch_transform.plan_transform(request, batch))
+    return name
+
+
+def monitor_transform(session: Session, job: str) -> bool:
+    """Follow a transform job; return whether it was followed to its end.
+
+    Raises:
+        ProjectError: the job failed or was stopped, does not exist, or AWS refuses.
+    """
+    ended = monitoring.follow_transform_job(session.aws, job, session.terminal)
+    again, stop = f"{session.command} --monitor {job}", f"{session.command} --stop_transform {job}"
+    if ended is None:
+        session.terminal.plain(f"\n{job} goes on. Follow it again by `{again}`, stop it by `{stop}`.")
+        return False
+    status, partly = ended["TransformJobStatus"], f"--transform_results {job} fetches what it predicted before"
+    if status == "Failed":
+        raise JobError(f"{job} failed: {ended.get('FailureReason', 'SageMaker gives no reason')}; {partly}")
+    if status == "Stopped":
+        raise JobError(f"{job} was stopped before it was done; {partly}")
+    session.terminal.done(f"{job} completed")
+    return True
+
+
+def transform_results(session: Session, job: str) -> None:
+    """Fetch what a transform job predicted into `results/JOB/predictions.csv`, and show it.
+
+    Raises:
+        ProjectError: the job does not exist, is not over or left nothing, or AWS refuses.
+    """
+    from manager import transform_results
+
+    description = monitoring.describe_transform_job(session.aws, job)
+    rows = transform_results.collect(session.aws, description, session.terminal)
+    file = transform_results.results_file(session.project_root / results.FOLDER, job)
+    labeled_predictions.write_predictions(file, rows)
+    session.carry_out(batch_transform.plan_input_removal(session.aws, session.settings, job))
+    labeled_predictions.show_predictions(rows, session.settings.evaluation, session.terminal)
+    session.terminal.plain(f"the predictions are in {file.relative_to(session.project_root)}")
+
+
+def stop_transform(session: Session, job: str) -> None:
+    """Ask SageMaker to stop a transform job.
+
+    Raises:
+        ProjectError: the job is over already, does not exist, or AWS refuses.
+    """
+    status = monitoring.describe_transform_job(session.aws, job)["TransformJobStatus"]
+    if status in ENDED:
+        raise JobError(f"{job} is over: its status is {status}; --transform_results {job} fetches what it predicted")
+    session.carry_out(batch_transform.plan_stop(job))
+
+
+def warn_of_endpoint(session: Session) -> None:
+    """Warn of an endpoint of the project's that is left running, with its cost and how to end it.
+
+    Raises:
+        AwsError: there are no credentials or no region.
+    """
+    name = names.endpoint(session.settings)
+    try:
+        state = endpoint.describe_endpoint(session.aws, name)
+        if state is None or state.status == FAILED or not training.is_own(session.aws, session.settings, state.arn):
+            return
+        machines, models = endpoint.machines_of(session.aws, state), endpoint.models_of(session.aws, state.config)
+    except (AwsError, *FAILURES) as error:
+        # Who trains may not be allowed to ask for what serves.
+        session.terminal.prose(f"whether the endpoint {name} is running is unknown: {error}")
+        return
+    cost = pricing.hourly_cost(session.aws, machines, "Host")
+    session.terminal.warn(
+        f"the endpoint {name} is {state.status} with the model {', '.join(models)} on {cost}, until `{session.command} "
+        "--undeploy`"
+    )
+
+
+def last_completed_job(session: Session) -> str:
+    """Return the name of the training job that was launched last of those that are completed.
+
+    Raises:
+        ProjectError: there is none, or AWS refuses.
+    """
+    return served_model.last_completed_job(session.aws, session.settings)
+
+
+def last_transform_job(session: Session) -> str:
+    """Return the name of the transform job that was launched last.
+
+    Raises:
+        ProjectError: there is none, or AWS refuses.
+    """
+    return batch_transform.last_transform_job(session.aws, session.settings)
+
+
+def is_transform_job(session: Session, job: str) -> bool:
+    """Whether a name is a transform job's of the project's."""
+    return names.is_transform_job(session.settings, job)
+
+
+def _model_request(session: Session, model: TrainedModel, hosting: Hosting) -> Any:
+    return served_model.model_request(session.settings, session.aws.place, model, hosting)
+
+
+def _confirm_cost(session: Session, machines: Machines, *, asks: bool) -> None:
+    cost, limit = pricing.hourly_cost(session.aws, machines, "Host"), session.settings.aws.ask_above_usd
+    session.terminal.prose(f"  {cost}, until `{session.command} --undeploy`")
+    if asks and cost.usd is not None and (daily := cost.usd * HOURS_OF_A_DAY) > limit:
+        session.confirm(f"This costs {daily:,.2f} USD a day, more than {limit:,.2f} (aws.ask_above_usd)", "yes")
+
+
+def _raise_failure(session: Session, state: EndpointState) -> None:
+    """Tell the last lines of the endpoint's log, and raise EndpointError with the reason."""
+    for line in monitoring.last_log_lines(session.aws, state.name):
+        session.terminal.prose(line)
+    reason = state.failure or "SageMaker gives no reason; its log may, above"
+    if state.status == IN_SERVICE:
+        served = endpoint.read_served(session.aws, session.settings)
+        session.carry_out(endpoint.plan_cleanup(served, state.config, endpoint.models_of(session.aws, state.config)))
+        raise EndpointError(f"{state.name} was not changed, and serves by {state.config} as before: {reason}")
+    end = f"; `{session.command} --undeploy` removes it" if state.status == FAILED else ""
+    raise EndpointError(f"{state.name} is {state.status}: {reason}{end}")
+
+
+def _tell_running(session: Session, state: EndpointState) -> None:
+    cost = pricing.hourly_cost(session.aws, endpoint.machines_of(session.aws, state), "Host")
+    session.terminal.prose(f"  {cost}, until `{session.command} --undeploy`")

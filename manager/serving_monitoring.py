@@ -1,0 +1,144 @@
+"""Follows an endpoint until it serves, or is gone, and a transform job until its end."""
+
+import time
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from manager import names
+from manager.aws import Aws
+from manager.calls import ObjectPath
+from manager.console import Terminal
+from manager.endpoint import EndpointState, describe_endpoint
+from manager.errors import JobError
+from manager.monitoring import ENDED, LogReader, ctrl_c_as_event, duration, looks, show_last_lines
+from manager.plan import is_gone
+
+LAST_LINES = 20
+# In which the newest of them can be, where an endpoint has several instances.
+LAST_STREAMS = 4
+OUTPUT_SUFFIX = ".out"
+
+
+def wait_for_endpoint(aws: Aws, name: str, terminal: Terminal) -> tuple[bool, EndpointState | None]:
+    """Show how an endpoint comes along until nothing of it changes any more; Ctrl-C ends the showing, nothing else.
+
+    Returns:
+        Whether it was followed to that moment, and what it is then; None: it is gone.
+
+    Raises:
+        AwsError: AWS does not answer.
+    """
+    began, shown = time.monotonic(), ""
+    with ctrl_c_as_event() as leave, terminal.status() as set_status:
+        for state in looks(lambda: describe_endpoint(aws, name), leave, set_status):
+            status = state.status if state else "gone"
+            if status != shown:
+                terminal.heading(f"{datetime.now():%H:%M:%S} {status}")
+                shown = status
+            if state is None or not state.is_busy:
+                return True, state
+            set_status(f"{status} for {duration(time.monotonic() - began)}")
+    return False, None
+
+
+def last_log_lines(aws: Aws, endpoint: str) -> tuple[str, ...]:
+    """Return the last lines that the containers of an endpoint printed, the oldest one first.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    logs, group = aws.client("logs"), names.endpoint_log_group(endpoint)
+    with aws.explained(f"could not read the log of the endpoint {endpoint}"):
+        try:
+            streams = logs.describe_log_streams(
+                logGroupName=group, orderBy="LastEventTime", descending=True, limit=LAST_STREAMS
+            )["logStreams"]
+        except ClientError as error:
+            if is_gone(error):
+                return ()
+            raise
+        events = [
+            event
+            for stream in streams
+            for event in logs.get_log_events(
+                logGroupName=group, logStreamName=stream["logStreamName"], limit=LAST_LINES
+            )["events"]
+        ]
+    newest = sorted(events, key=lambda event: event["timestamp"])[-LAST_LINES:]
+    return tuple(str(event["message"]) for event in newest)
+
+
+def describe_transform_job(aws: Aws, job: str) -> Any:
+    """Return AWS's description of a transform job.
+
+    Raises:
+        JobError: there is no such job.
+        AwsError: AWS refuses to tell.
+    """
+    with aws.explained(f"could not look at the transform job {job}"):
+        try:
+            return aws.client("sagemaker").describe_transform_job(TransformJobName=job)
+        except ClientError as error:
+            if is_gone(error):
+                raise JobError(
+                    f"there is no transform job {job!r} in this account and region: --batch_transform launches one"
+                ) from None
+            raise
+
+
+def follow_transform_job(aws: Aws, job: str, terminal: Terminal) -> Any:
+    """Show a transform job's log and how many images are done until it ends; Ctrl-C ends the showing, never the job.
+
+    Returns:
+        AWS's description of the job as it ended; None: it goes on.
+
+    Raises:
+        JobError: there is no such job.
+        AwsError: AWS does not answer.
+    """
+    reader = LogReader(aws, job, names.TRANSFORM_JOBS_LOG_GROUP)
+    begun, shown = time.monotonic(), ""
+    with ctrl_c_as_event() as leave, terminal.status() as set_status:
+        look = partial(_look_at_transform_job, aws, job, reader)
+        for description, lines, done in looks(look, leave, set_status):
+            for line in lines:
+                terminal.prose(line)
+            status = description["TransformJobStatus"]
+            if status in ENDED:
+                show_last_lines(reader, terminal)
+            if status != shown:
+                terminal.heading(f"{datetime.now():%H:%M:%S} {status}")
+                shown = status
+            if status in ENDED:
+                return description
+            set_status(f"{status} for {duration(time.monotonic() - begun)}, {done:,} images are done")
+    return None
+
+
+def output_folder(description: Any) -> ObjectPath:
+    """Return where a transform job's outputs lie."""
+    return ObjectPath.parse(description["TransformOutput"]["S3OutputPath"]).as_folder()
+
+
+def output_keys(aws: Aws, folder: ObjectPath) -> tuple[str, ...]:
+    """Return the keys of a transform job's outputs.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    pages = aws.client("s3").get_paginator("list_objects_v2")
+    with aws.explained(f"could not list {folder}"):
+        return tuple(
+            str(item["Key"])
+            for page in pages.paginate(Bucket=folder.bucket, Prefix=folder.key)
+            for item in page.get("Contents", [])
+            if item["Key"].endswith(OUTPUT_SUFFIX)
+        )
+
+
+def _look_at_transform_job(aws: Aws, job: str, reader: LogReader) -> tuple[Any, list[str], int]:
+    description = describe_transform_job(aws, job)
+    return description, list(reader.new_lines()), len(output_keys(aws, output_folder(description)))

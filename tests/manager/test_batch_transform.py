@@ -1,0 +1,344 @@
+"""Transform jobs: what is uploaded and asked for, followed and collected; answers over the wire, S3 by moto."""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.validate import ParamValidator
+
+from container.errors import DataError, SettingsError
+from container.modeling.config_file import load_settings
+from container.modeling.settings import Settings
+from manager import batch_transform, names, serving_commands
+from manager.batch_transform import Batch
+from manager.calls import ObjectPath
+from manager.console import Terminal
+from manager.errors import JobError, ResultsError
+from manager.plan import describe
+from manager.session import Session
+from tests.conftest import png
+from tests.manager.price_list import answer_with, offer
+from tests.manager.serving_answers import BEGUN, JOB, Account
+from tests.manager.test_endpoint import account, configured, make_role, session, told
+from tests.manager.wire import Answer, Wire
+
+__all__ = ["account"]
+
+TRANSFORM = "digits-cnn-batch-300102-030405"
+CLASSES = ("dark", "grey", "light")
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def project(wire: Wire) -> Iterator[str]:
+    """The name of a project of its own, with its two buckets."""
+    name, s3 = f"batches-{next(_numbers)}", wire.aws().client("s3")
+    for bucket in (f"{name}.data", f"{name}.output"):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    yield name
+    for bucket in (f"{name}.data", f"{name}.output"):
+        for item in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+            s3.delete_object(Bucket=bucket, Key=item["Key"])
+        s3.delete_bucket(Bucket=bucket)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Images of two classes, and what is no image."""
+    folder = tmp_path / "images"
+    for name in ("dark/0.png", "dark/1.png", "light/ü 1.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(png(10))
+    (folder / "labels.csv").write_text("x")
+    return folder
+
+
+def keys(wire: Wire, bucket: str) -> list[str]:
+    return [item["Key"] for item in wire.aws().client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+
+class TestBatch:
+    def read(self, wire: Wire, terminal: Terminal, named: str, **assignments: str) -> Batch:
+        settings = configured(**assignments)
+        return batch_transform.read_batch(wire.aws(), settings, named, TRANSFORM, terminal)
+
+    def test_the_images_of_a_folder_get_a_folder_of_the_jobs_own(
+        self, wire: Wire, terminal: Terminal, images: Path
+    ) -> None:
+        (images / "dark" / "broken.png").write_bytes(b"x")
+        batch = self.read(wire, terminal, str(images))
+        assert str(batch.folder) == f"s3://serving-tests.data/transforms/{TRANSFORM}/"
+        assert list(batch.files) == ["dark/0.png", "dark/1.png", "light/ü 1.png"]
+        assert batch.images == 3
+        assert "broken.png is left out" in told(terminal)
+
+    def test_a_folder_on_s3_is_taken_as_it_is(self, wire: Wire, terminal: Terminal, project: str) -> None:
+        s3 = wire.aws().client("s3")
+        for key in ("evaluation/dark/0.png", "evaluation/light/1.JPG", "evaluation/", "evaluation-2/x.txt"):
+            s3.put_object(Bucket=f"{project}.data", Key=key, Body=b"x" if key[-1] != "/" else b"")
+        batch = self.read(wire, terminal, f"s3://{project}.data/evaluation", project_name=project)
+        assert batch == Batch(ObjectPath(f"{project}.data", "evaluation/"), 2)
+
+    def test_what_a_job_would_fail_at_is_refused_before(self, wire: Wire, terminal: Terminal, project: str) -> None:
+        s3 = wire.aws().client("s3")
+        s3.put_object(Bucket=f"{project}.data", Key="evaluation/labels.csv", Body=b"x")
+        with pytest.raises(DataError, match=r"evaluation/labels\.csv is no image"):
+            self.read(wire, terminal, f"s3://{project}.data/evaluation", project_name=project)
+        with pytest.raises(DataError, match="holds no image"):
+            self.read(wire, terminal, f"s3://{project}.data/nothing", project_name=project)
+        with pytest.raises(DataError, match=r"is in neither of .*aws s3 sync"):
+            self.read(wire, terminal, "s3://elsewhere/images", project_name=project)
+
+    def test_so_is_a_folder_without_images_and_what_is_no_folder(
+        self, wire: Wire, terminal: Terminal, images: Path
+    ) -> None:
+        (images / "empty").mkdir()
+        with pytest.raises(DataError, match="holds no image"):
+            self.read(wire, terminal, str(images / "empty"))
+        with pytest.raises(DataError, match="is no folder"):
+            self.read(wire, terminal, str(images / "dark" / "0.png"))
+
+    def test_an_image_that_is_too_large_is_named(self, wire: Wire, terminal: Terminal, images: Path) -> None:
+        (images / "dark" / "large.png").write_bytes(png(1) + bytes(1 << 20))
+        with pytest.raises(DataError, match=r"large\.png has 1\.0 MB, more than batch_transform\.max_payload_mb=1"):
+            self.read(wire, terminal, str(images), batch_transform__max_payload_mb="1")
+
+
+class TestRequest:
+    @pytest.mark.parametrize(
+        "assignments",
+        [
+            {},
+            {
+                "batch_transform__instance_count": "3",
+                "batch_transform__max_concurrent": "8",
+                "batch_transform__volume_kms_key": "arn:aws:kms:eu-central-1:123456789012:key/1111-2222",
+                "storage__kms_key": "arn:aws:kms:eu-central-1:123456789012:key/3333-4444",
+            },
+        ],
+    )
+    def test_it_is_such_that_aws_takes_it(self, assignments: dict[str, str], wire: Wire) -> None:
+        batch = Batch(ObjectPath("serving-tests.data", "evaluation/"), 2)
+        request = batch_transform.transform_request(configured(**assignments), TRANSFORM, "model", batch)
+        shape = wire.aws().client("sagemaker").meta.service_model.operation_model("CreateTransformJob").input_shape
+        assert ParamValidator().validate(request, shape).generate_report() == ""
+        assert request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] == (
+            "s3://serving-tests.data/evaluation/"
+        )
+        output, resources = request["TransformOutput"], request["TransformResources"]
+        assert output["S3OutputPath"] == f"s3://serving-tests.output/transforms/{TRANSFORM}/"
+        assert resources["InstanceCount"] == (3 if assignments else 1)
+        assert output.get("KmsKeyId", "").endswith("3333-4444") == bool(assignments)
+        assert resources.get("VolumeKmsKeyId", "").endswith("1111-2222") == bool(assignments)
+        assert request.get("MaxConcurrentTransforms") == (8 if assignments else None)
+
+    def test_all_payloads_together_have_sagemakers_limit(self) -> None:
+        configured(batch_transform__max_concurrent="16")
+        with pytest.raises(SettingsError, match="max_concurrent=17 times max_payload_mb=6 must be at most 100"):
+            configured(batch_transform__max_concurrent="17")
+
+    @pytest.mark.parametrize("algorithm", ["a", "digits-cnn", "a" * 43])
+    def test_its_name_is_short_enough_and_recognized(self, algorithm: str) -> None:
+        settings = load_settings(assignments={"algorithm_name": algorithm})
+        job = names.transform_job(settings, datetime(2030, 1, 2, 3, 4, 5))
+        assert job == f"{algorithm}-batch-300102-030405"
+        assert len(job) <= 63
+        assert names.is_transform_job(settings, job)
+        assert not names.is_training_job(settings, job)
+        assert not names.is_tuning_job(settings, job)
+
+
+def result(probabilities: tuple[float, ...]) -> bytes:
+    label = CLASSES[probabilities.index(max(probabilities))]
+    row = {"probabilities": probabilities, "labels": CLASSES, "predicted_label": label}
+    return json.dumps({"predictions": [row]}).encode()
+
+
+@pytest.fixture
+def asking(account: Account, wire: Wire, terminal: Terminal, project: str, tmp_path: Path) -> Session:
+    """A session of that project, in whose role there is nothing to check."""
+    settings = load_settings(assignments={"project_name": project})
+    return replace(session(wire, settings, terminal), project_root=tmp_path)
+
+
+def finished(wire: Wire, account: Account, settings: Settings, outputs: dict[str, bytes], **changes: Any) -> None:
+    """Let the transform job be over with these outputs."""
+    bucket, folder = names.output_bucket(settings), f"transforms/{TRANSFORM}/"
+    for name, content in outputs.items():
+        wire.aws().client("s3").put_object(Bucket=bucket, Key=f"{folder}{name}.out", Body=content)
+    job = {"TransformOutput": {"S3OutputPath": f"s3://{bucket}/{folder}"}, "CreationTime": BEGUN, **changes}
+    account.put("TransformJob", TRANSFORM, job, Project=settings.project_name)
+
+
+class TestLaunch:
+    def test_images_are_uploaded_the_model_is_made_and_the_job_launched(
+        self, account: Account, wire: Wire, terminal: Terminal, images: Path, project: str
+    ) -> None:
+        answer_with(wire, offer("EUC1-Tsform:ml.m5.xlarge", "0.25"), offer("EUC1-Host:ml.m5.xlarge", "9"))
+        settings = configured(project_name=project, batch_transform__instance_count="2")
+        make_role(wire, settings)
+        asking = session(wire, settings, terminal)
+        job = serving_commands.launch_batch_transform(asking, str(images), JOB)
+        (model,) = account.kept["Model"]
+        assert account.calls == [f"CreateModel {model}", f"CreateTransformJob {job}"]
+        assert account.kept["TransformJob"][job]["ModelName"] == model
+        uploaded = [f"transforms/{job}/{name}" for name in ("dark/0.png", "dark/1.png", "light/ü 1.png")]
+        assert keys(wire, names.data_bucket(settings)) == uploaded
+        assert "2 x ml.m5.xlarge: 0.50 USD per hour" in told(terminal)
+
+    def test_a_model_that_is_there_is_used_again(
+        self, account: Account, wire: Wire, terminal: Terminal, images: Path
+    ) -> None:
+        asking = session(wire, configured(), terminal)
+        config = serving_commands.deploy(asking, JOB)
+        (model,) = account.kept["Model"]
+        shown = replace(asking, executor=describe)
+        serving_commands.launch_batch_transform(shown, str(images), JOB)
+        assert account.kept["EndpointConfig"][config]["ProductionVariants"][0]["ModelName"] == model
+        assert f"unchanged  model {model}" in told(terminal)
+
+    def test_a_dry_run_uploads_nothing(self, account: Account, wire: Wire, terminal: Terminal, images: Path) -> None:
+        asking = session(wire, configured(), terminal, describe)
+        serving_commands.launch_batch_transform(asking, str(images), JOB)
+        shown = told(terminal)
+        assert "aws s3api put-object" in shown
+        assert "aws sagemaker create-transform-job" in shown
+        assert account.calls == []
+
+
+class TestFollowing:
+    @pytest.mark.slow
+    def test_a_job_is_followed_to_its_end(
+        self, account: Account, wire: Wire, asking: Session, terminal: Terminal
+    ) -> None:
+        finished(wire, account, asking.settings, {})
+        assert serving_commands.monitor_transform(asking, TRANSFORM)
+        assert f"{TRANSFORM} completed" in told(terminal)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (
+                {"Status": "Failed", "FailureReason": "ClientError: 0.png"},
+                "failed: ClientError: 0.png; --transform_res",
+            ),
+            ({"Status": "Stopped"}, "was stopped before it was done; --transform_results"),
+        ],
+    )
+    def test_one_that_is_not_done_is_an_error(
+        self, changes: dict[str, Any], message: str, account: Account, wire: Wire, asking: Session
+    ) -> None:
+        finished(wire, account, asking.settings, {}, **changes)
+        with pytest.raises(JobError, match=message):
+            serving_commands.monitor_transform(asking, TRANSFORM)
+
+    def test_one_that_is_not_there_is_named(self, account: Account, asking: Session) -> None:
+        with pytest.raises(JobError, match="there is no transform job 'nothing'"):
+            serving_commands.monitor_transform(asking, "nothing")
+
+    def test_one_that_runs_is_stopped_and_one_that_is_over_is_not(
+        self, account: Account, wire: Wire, asking: Session
+    ) -> None:
+        finished(wire, account, asking.settings, {}, Status="InProgress")
+        serving_commands.stop_transform(asking, serving_commands.last_transform_job(asking))
+        assert account.calls == [f"StopTransformJob {TRANSFORM}"]
+        finished(wire, account, asking.settings, {})
+        with pytest.raises(JobError, match="is over: its status is Completed"):
+            serving_commands.stop_transform(asking, TRANSFORM)
+
+
+class TestResults:
+    def test_outputs_become_one_table_with_labels_and_the_uploaded_images_go(
+        self, account: Account, wire: Wire, asking: Session, terminal: Terminal
+    ) -> None:
+        outputs = {
+            "dark/0.png": result((0.75, 0.2, 0.05)),
+            "dark/=1.png": result((0.125, 0.0625, 0.8125)),
+            "light/ü 1.png": result((0.1, 0.2, 0.7)),
+            "else/2.png": result((0.1, 0.8, 0.1)),
+        }
+        finished(wire, account, asking.settings, outputs)
+        data = names.data_bucket(asking.settings)
+        for key in (f"transforms/{TRANSFORM}/dark/0.png", "transforms/another/dark/0.png", "training/dark/0.png"):
+            wire.aws().client("s3").put_object(Bucket=data, Key=key, Body=b"x")
+        serving_commands.transform_results(asking, TRANSFORM)
+        with (asking.project_root / "results" / TRANSFORM / "predictions.csv").open() as opened:
+            rows = list(csv.DictReader(opened))
+        assert [row["path"] for row in rows] == ["dark/0.png", "dark/=1.png", "else/2.png", "light/ü 1.png"]
+        assert [row["label"] for row in rows] == ["dark", "dark", "", "light"]
+        assert [row["prediction"] for row in rows] == ["dark", "light", "grey", "light"]
+        assert [float(rows[1][f"probability_{name}"]) for name in CLASSES] == [0.125, 0.0625, 0.8125]
+        assert keys(wire, data) == ["training/dark/0.png", "transforms/another/dark/0.png"]
+        shown = told(terminal)
+        assert "Classification of 3 images, labeled by their folders" in shown
+        assert "Confusion matrix" in shown
+        assert "accuracy 0.6667" in shown
+        assert "1 further images lie in no folder that is called as a class" in shown
+
+    def test_without_labels_the_predicted_classes_are_counted(
+        self, account: Account, wire: Wire, asking: Session, terminal: Terminal
+    ) -> None:
+        finished(wire, account, asking.settings, {"0.png": result((0.7, 0.2, 0.1)), "1.png": result((0.8, 0.1, 0.1))})
+        serving_commands.transform_results(asking, TRANSFORM)
+        shown = told(terminal)
+        assert "Predictions" in shown
+        assert "2 images, none of which lies in a folder" in shown
+        assert "Confusion" not in shown
+
+    def test_a_job_that_failed_keeps_what_it_predicted_before(
+        self, account: Account, wire: Wire, asking: Session
+    ) -> None:
+        finished(wire, account, asking.settings, {"0.png": result((0.7, 0.2, 0.1))}, Status="Failed")
+        serving_commands.transform_results(asking, TRANSFORM)
+        assert (asking.project_root / "results" / TRANSFORM / "predictions.csv").is_file()
+
+    @pytest.mark.parametrize(
+        ("outputs", "changes", "message"),
+        [
+            ({}, {"Status": "InProgress"}, "has no results yet: its status is InProgress"),
+            ({}, {"Status": "Failed", "FailureReason": "no"}, "left no outputs in .*: no"),
+            ({"0.png": b"0.1,0.9\n"}, {}, r"0\.png\.out is no prediction of one image"),
+            ({"0.png": b'{"predictions": []}'}, {}, r"0\.png\.out is no prediction of one image"),
+        ],
+    )
+    def test_what_cannot_be_collected_is_an_error(
+        self,
+        outputs: dict[str, bytes],
+        changes: dict[str, str],
+        message: str,
+        account: Account,
+        wire: Wire,
+        asking: Session,
+    ) -> None:
+        finished(wire, account, asking.settings, outputs, **changes)
+        with pytest.raises(ResultsError, match=message):
+            serving_commands.transform_results(asking, TRANSFORM)
+        assert not (asking.project_root / "results" / TRANSFORM).exists()
+
+    def test_without_a_job_there_is_a_next_step(self, account: Account, asking: Session) -> None:
+        with pytest.raises(JobError, match="launch one by --batch_transform FOLDER"):
+            serving_commands.last_transform_job(asking)
+
+
+def test_a_job_by_default_is_the_last_one_that_is_completed(wire: Wire, terminal: Terminal) -> None:
+    jobs = {"digits-cnn-2030-01-01-00-00-02": "Failed", "digits-cnn-2030-01-01-00-00-01": "Completed"}
+    summaries = [{"TrainingJobName": job, "TrainingJobArn": f"arn:x/{job}", "CreationTime": BEGUN} for job in jobs]
+    wire.answers["ListTrainingJobs"] = lambda _: Answer.of_json({"TrainingJobSummaries": summaries})
+    own = [{"Key": "Project", "Value": "serving-tests"}]
+    wire.answers["ListTags"] = lambda _: Answer.of_json({"Tags": own})
+    wire.answers["DescribeTrainingJob"] = lambda asked: Answer.of_json(
+        {"TrainingJobName": asked["TrainingJobName"], "TrainingJobStatus": jobs[asked["TrainingJobName"]]}
+    )
+    asking = session(wire, configured(), terminal)
+    assert serving_commands.last_completed_job(asking) == "digits-cnn-2030-01-01-00-00-01"
+    jobs["digits-cnn-2030-01-01-00-00-01"] = "InProgress"
+    with pytest.raises(JobError, match="so there is no model yet: --launch_training trains one"):
+        serving_commands.last_completed_job(asking)

@@ -1,0 +1,335 @@
+"""The processing job that prepares images: what is read, asked for, followed and finished; S3 by moto."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.validate import ParamValidator
+
+import data_handler
+from container.dataset.prepared import ClassImages, SetIndex
+from container.dataset.preparing_hosts import Order, Part, SetOrder
+from container.dataset.recipe import Recipe
+from container.dataset.shards import Shard
+from container.errors import DataError, SettingsError
+from container.modeling.config_file import load_settings
+from container.modeling.settings import Settings
+from manager import names, pricing, processing, processing_commands, training
+from manager.console import Terminal
+from manager.errors import JobError, TemplateError
+from manager.plan import execute
+from manager.pricing import Machines
+from manager.processing_teardown import processing_removals, read_processing_holdings
+from tests.manager.price_list import answer_with, offer
+from tests.manager.test_endpoint import session, told
+from tests.manager.wire import Answer, Wire
+
+JOB = "digits-cnn-prepare-300102-030405"
+IMAGE = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/p@sha256:{'0' * 64}"
+PLACE = names.Place("123456789012", "eu-central-1")
+RECIPE = Recipe(height=28, width=28, channels=1, format="jpeg", quality=92)
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1111-2222"
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def project(wire: Wire) -> Iterator[str]:
+    """The name of a project of its own, with its two buckets."""
+    name, s3 = f"preparing-{next(_numbers)}", wire.aws().client("s3")
+    for bucket in (f"{name}.data", f"{name}.output"):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    yield name
+    for bucket in (f"{name}.data", f"{name}.output"):
+        for item in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+            s3.delete_object(Bucket=bucket, Key=item["Key"])
+        s3.delete_bucket(Bucket=bucket)
+
+
+def configured(project: str = "preparing-tests", **assignments: str) -> Settings:
+    given = {name.replace("__", "."): text for name, text in assignments.items()}
+    return load_settings(assignments={"project_name": project, **given})
+
+
+def put(wire: Wire, bucket: str, *keys: str, body: str = "x") -> None:
+    for key in keys:
+        wire.aws().client("s3").put_object(Bucket=bucket, Key=key, Body=body.encode())
+
+
+def make_order(hosts: int = 2) -> Order:
+    sets = tuple(SetOrder(name=name, classes=("cat", "dog")) for name in ("training", "validation"))
+    return Order(
+        hosts=hosts, recipe=RECIPE, shard_bytes=9, least_training_shards=1, processes=0, record="{}", sets=sets
+    )
+
+
+def make_part(host: int) -> Part:
+    return Part(
+        host=host,
+        sets=tuple(
+            SetIndex(
+                recipe=RECIPE,
+                split="s",
+                fingerprint=f"{name} {host}",
+                classes=(ClassImages(name="cat", images=host + 1), ClassImages(name="dog", images=2)),
+                shards=(Shard(name=f"{name}-{host}.tfrecord", images=host + 3, bytes=10, sha256="f"),),
+                has_labels=host == 1,
+                problems=(),
+            )
+            for name in ("training", "validation")
+        ),
+    )
+
+
+def put_job(wire: Wire, project: str, hosts: int = 2, parts: int = 2) -> None:
+    """Let a job have left its order and the parts of some hosts."""
+    folder = f"prepared/{JOB}"
+    put(wire, f"{project}.output", f"{folder}/order.json", body=make_order(hosts).model_dump_json())
+    for host in range(parts):
+        put(wire, f"{project}.output", f"{folder}/parts/{host:05}.json", body=make_part(host).model_dump_json())
+
+
+class TestSource:
+    def test_classes_and_the_record_are_found(self, wire: Wire, project: str) -> None:
+        keys = ("training/dog/a/1.png", "training/cat/1.png", "training/labels.csv", "training/.x/1", "training-2/no/1")
+        put(wire, f"{project}.data", *keys, "validation/cat/1.png")
+        put(wire, f"{project}.data", "split.json", body='{"ü": 1}')
+        source = processing.read_source(wire.aws(), configured(project))
+        assert source.classes == {"training": ("cat", "dog"), "validation": ("cat",)}
+        assert source.record == '{"ü": 1}'
+        order = processing.make_order(
+            configured(project, training_job__data_distribution="ShardedByS3Key", training_job__instance_count="3"),
+            source,
+            5,
+        )
+        assert (order.hosts, order.least_training_shards, order.shard_bytes) == (5, 12, 192_000_000)
+
+    @pytest.mark.parametrize(
+        ("keys", "expected"),
+        [
+            ((), "training/ has no class folders"),
+            (("training/cat/1.png",), "validation/ has no class folders"),
+            (("training/cat/1.png", "validation/cow/1.png"), "validation/ has a class 'cow', and training/ has not"),
+            (("training/index.json",), "holds prepared images already"),
+        ],
+    )
+    def test_what_cannot_be_prepared_is_refused(
+        self, wire: Wire, project: str, keys: tuple[str, ...], expected: str
+    ) -> None:
+        put(wire, f"{project}.data", *keys)
+        with pytest.raises(DataError, match=expected):
+            processing.read_source(wire.aws(), configured(project))
+
+    def test_a_bucket_that_is_not_there_has_no_images(self, wire: Wire) -> None:
+        with pytest.raises(DataError, match="has no class folders"):
+            processing.read_source(wire.aws(), configured("preparing-nothing"))
+
+
+class TestRequest:
+    @pytest.mark.parametrize(
+        "assignments",
+        [
+            {},
+            {
+                "storage__kms_key": KEY,
+                "preparation__volume_kms_key": KEY,
+                "training_job__subnets": '["subnet-1"]',
+                "training_job__security_group_ids": '["sg-1"]',
+            },
+        ],
+    )
+    def test_it_is_such_that_aws_takes_it(self, wire: Wire, assignments: dict[str, str]) -> None:
+        settings = configured(**assignments)
+        request = processing.processing_request(settings, PLACE, IMAGE, JOB, make_order(7))
+        shape = wire.aws().client("sagemaker").meta.service_model.operation_model("CreateProcessingJob").input_shape
+        assert ParamValidator().validate(request, shape).generate_report() == ""
+        assert request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 7
+        assert (KEY in json.dumps(request)) == bool(assignments)
+        assert ("subnet-1" in json.dumps(request)) == bool(assignments)
+
+    def test_the_images_are_shared_and_the_order_is_for_all(self) -> None:
+        settings = configured()
+        request = processing.processing_request(settings, PLACE, IMAGE, JOB, make_order())
+        inputs = {entry["InputName"]: entry["S3Input"] for entry in request["ProcessingInputs"]}
+        assert {name: entry["S3DataDistributionType"] for name, entry in inputs.items()} == {
+            "order": "FullyReplicated",
+            "training": "ShardedByS3Key",
+            "validation": "ShardedByS3Key",
+        }
+        assert inputs["training"]["S3Uri"] == "s3://preparing-tests.data/training/"
+        assert request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"] == {
+            "S3Uri": f"s3://preparing-tests.output/prepared/{JOB}/",
+            "LocalPath": "/opt/ml/processing/output",
+            "S3UploadMode": "EndOfJob",
+        }
+        assert request["NetworkConfig"] == {"EnableNetworkIsolation": True}
+        assert {"Key": "Project", "Value": "preparing-tests"} in request["Tags"]
+
+    @pytest.mark.parametrize("algorithm", ["a", "a" * 43, "a" * 39 + "-bb"])
+    def test_its_name_is_as_short_as_sagemaker_wants(self, algorithm: str) -> None:
+        name = names.processing_job(load_settings(assignments={"algorithm_name": algorithm}), datetime(2030, 1, 2))
+        assert len(name) <= 63
+        assert "--" not in name
+
+    def test_a_key_that_the_storage_cannot_have_is_refused(self) -> None:
+        with pytest.raises(SettingsError, match=r"volume_kms_key cannot be used with ml.g5.xlarge"):
+            configured(preparation__instance_type="ml.g5.xlarge", preparation__volume_kms_key=KEY)
+
+    def test_the_most_it_can_cost_is_of_processing(self, wire: Wire) -> None:
+        answer_with(wire, offer("EUC1-Processing:ml.c5.4xlarge", "0.9"), offer("EUC1-Train:ml.c5.4xlarge", "9"))
+        most = pricing.limited_cost(wire.aws(), (Machines("ml.c5.4xlarge", 10),), 7200, "Processing")
+        assert most.usd == pytest.approx(18)
+
+
+class TestTraining:
+    def test_the_channels_read_what_the_job_prepared(self) -> None:
+        settings = configured(data__prepared_by=JOB)
+        template = Path(data_handler.__file__).with_name(training.TEMPLATE)
+        request = training.render_request(settings, PLACE, IMAGE, "job", template)
+        uris = [channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in request["InputDataConfig"]]
+        folder = f"s3://preparing-tests.output/prepared/{JOB}"
+        assert uris == [f"{folder}/training/", f"{folder}/validation/", "s3://preparing-tests.data/evaluation/"]
+
+    def test_a_template_without_a_place_for_them_is_refused(self, tmp_path: Path) -> None:
+        template = tmp_path / "t.json"
+        template.write_text('{"TrainingJobName": "${TRAINING_JOB_NAME}"}')
+        with pytest.raises(TemplateError, match=r"begin with \"\$\{PREPARED_FOLDER\}\""):
+            training.render_request(configured(data__prepared_by=JOB), PLACE, IMAGE, "job", template)
+
+    def test_only_what_is_whole_is_trained_on(self, wire: Wire, project: str, terminal: Terminal) -> None:
+        aws, settings = wire.aws(), configured(project, data__prepared_by=JOB)
+        processing.check_prepared(aws, configured(project))
+        with pytest.raises(DataError, match=f"--on_sagemaker {JOB} does what is left"):
+            processing.check_prepared(aws, settings)
+        put_job(wire, project)
+        indexes = processing.read_indexes(aws, settings, JOB)
+        execute(processing.plan_indexes(settings, JOB, indexes), aws, terminal)
+        processing.check_prepared(aws, settings)
+        larger = configured(project, data__prepared_by=JOB, image__height="64", image__width="64")
+        with pytest.raises(DataError, match="are prepared for an input of 28x28, not of 64x64"):
+            processing.check_prepared(aws, larger)
+
+
+class TestParts:
+    def test_they_become_one_index(self, wire: Wire, project: str) -> None:
+        put_job(wire, project)
+        indexes = processing.read_indexes(wire.aws(), configured(project), JOB)
+        training_set = indexes["training"]
+        assert training_set.images == 7
+        assert [one.images for one in training_set.classes] == [3, 4]
+        assert [shard.name for shard in training_set.shards] == ["training-0.tfrecord", "training-1.tfrecord"]
+        assert training_set.has_labels
+
+    def test_a_host_that_left_none_is_named(self, wire: Wire, project: str) -> None:
+        put_job(wire, project, hosts=3)
+        with pytest.raises(DataError, match="1 of 3 hosts left no part, the first of them host 3"):
+            processing.read_indexes(wire.aws(), configured(project), JOB)
+
+    def test_a_job_of_something_else_and_damaged_files_are_named(self, wire: Wire, project: str) -> None:
+        with pytest.raises(DataError, match=f"has no order.json: {JOB} prepares no images"):
+            processing.read_indexes(wire.aws(), configured(project), JOB)
+        put_job(wire, project)
+        put(wire, f"{project}.output", f"prepared/{JOB}/parts/00001.json", body="{")
+        with pytest.raises(DataError, match=r"00001.json cannot be understood"):
+            processing.read_indexes(wire.aws(), configured(project), JOB)
+
+
+class TestFollowing:
+    def described(self, wire: Wire, **changes: Any) -> None:
+        wire.answers["DescribeProcessingJob"] = lambda asked: Answer.of_json(
+            {"ProcessingJobName": JOB, "ProcessingJobArn": "arn", **changes}
+        )
+
+    def finish(self, wire: Wire, project: str, terminal: Terminal) -> bool:
+        return processing_commands.finish(session(wire, configured(project), terminal), JOB)
+
+    @pytest.mark.slow
+    def test_a_job_that_is_over_is_finished(self, wire: Wire, project: str, terminal: Terminal) -> None:
+        put_job(wire, project)
+        self.described(wire, ProcessingJobStatus="Completed")
+        assert self.finish(wire, project, terminal)
+        assert "14 images are prepared in" in told(terminal)
+        assert f"manage --set data.prepared_by={JOB} --launch_training" in told(terminal)
+
+    @pytest.mark.slow
+    def test_why_it_failed_is_told(self, wire: Wire, project: str, terminal: Terminal) -> None:
+        self.described(wire, ProcessingJobStatus="Failed", FailureReason="AlgorithmError: x", ExitMessage="no room\n")
+        with pytest.raises(JobError, match=f"{JOB} failed: AlgorithmError: x; no room$"):
+            self.finish(wire, project, terminal)
+        self.described(wire, ProcessingJobStatus="Stopped")
+        with pytest.raises(JobError, match="was stopped before it was done"):
+            self.finish(wire, project, terminal)
+
+    def test_a_job_that_runs_is_stopped_and_one_that_is_over_is_not(
+        self, wire: Wire, project: str, terminal: Terminal
+    ) -> None:
+        stopped: list[Any] = []
+
+        def answer(asked: Any) -> Answer:
+            stopped.append(asked)
+            return Answer.of_json({})
+
+        wire.answers["StopProcessingJob"] = answer
+        self.described(wire, ProcessingJobStatus="InProgress")
+        processing_commands.stop(session(wire, configured(project), terminal), JOB)
+        assert stopped == [{"ProcessingJobName": JOB}]
+        self.described(wire, ProcessingJobStatus="Stopped")
+        with pytest.raises(JobError, match="is over: its status is Stopped"):
+            processing_commands.stop(session(wire, configured(project), terminal), JOB)
+
+    def test_a_job_that_is_not_there(self, wire: Wire, project: str, terminal: Terminal) -> None:
+        with pytest.raises(JobError, match="there is no processing job"):
+            self.finish(wire, project, terminal)
+
+    @pytest.mark.parametrize("count", [0, 101])
+    def test_numbers_that_sagemaker_does_not_take(self, wire: Wire, terminal: Terminal, count: int) -> None:
+        with pytest.raises(JobError, match=f"1 to 100 instances, not {count}"):
+            processing_commands.launch(session(wire, configured(), terminal), count)
+
+
+class TestRemoval:
+    def listed(self, wire: Wire, status: str) -> None:
+        summary = {"ProcessingJobName": JOB, "ProcessingJobArn": "arn:aws:sagemaker:eu-central-1:1:processing-job/x"}
+        found = {**summary, "ProcessingJobStatus": status, "CreationTime": 0}
+        wire.answers["ListProcessingJobs"] = lambda asked: Answer.of_json({"ProcessingJobSummaries": [found]})
+        tags = [{"Key": "Project", "Value": "preparing-tests"}]
+        wire.answers["ListTags"] = lambda asked: Answer.of_json({"Tags": tags})
+
+    def test_records_and_logs_go(self, wire: Wire) -> None:
+        logs = wire.aws().client("logs")
+        logs.create_log_group(logGroupName=names.PROCESSING_JOBS_LOG_GROUP)
+        for stream in (f"{JOB}/algo-1-1", "others/algo-1-1"):
+            logs.create_log_stream(logGroupName=names.PROCESSING_JOBS_LOG_GROUP, logStreamName=stream)
+        self.listed(wire, "Completed")
+        calls = processing_removals(read_processing_holdings(wire.aws(), configured()))
+        logs.delete_log_group(logGroupName=names.PROCESSING_JOBS_LOG_GROUP)
+        assert [call.message for call in calls] == [
+            f"delete the log {JOB}/algo-1-1",
+            f"delete the record of the processing job {JOB}",
+        ]
+        others = read_processing_holdings(wire.aws(), configured("somebody-elses"))
+        assert others.is_empty
+
+    def test_a_job_that_runs_is_in_the_way(self, wire: Wire) -> None:
+        self.listed(wire, "InProgress")
+        with pytest.raises(JobError, match=f"--on_sagemaker {JOB} --stop, then delete"):
+            read_processing_holdings(wire.aws(), configured())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--on_sagemaker", "2"], "--on_sagemaker goes with --prepare"),
+        (["--prepare", "--local"], "--local goes with --ingest and --on_sagemaker"),
+        (["--prepare", "--dry_run"], "--dry_run, --yes and --stop go with --on_sagemaker"),
+    ],
+)
+def test_wrong_usage(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        data_handler.main(words)
+    assert exited.value.code == 2
+    assert expected in capsys.readouterr().err
