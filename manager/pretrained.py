@@ -7,7 +7,8 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from container.errors import DataError, SettingsError
-from container.modeling.settings import MODEL_SUFFIXES, Settings
+from container.modeling.data_settings import MODEL_SUFFIXES
+from container.modeling.settings import Settings
 from manager import names
 from manager.aws import Aws, error_code
 from manager.calls import ObjectPath

@@ -16,6 +16,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from container.dataset.labels import LABELS_FILE
 from container.dataset.prepare import MARK, Layout, prepare_sets
 from container.dataset.prepared import INDEX, PREPARED_SETS, ClassImages, SetIndex
 from container.dataset.recipe import Recipe
@@ -29,6 +30,8 @@ INPUT, OUTPUT, ORDER = "input", "output", "order"
 ORDER_FILE = "order.json"
 PARTS = "parts"
 """Folder beside the prepared sets, with a file for each host."""
+SETS = "sets"
+"""Folder beside the input, in which it is put together."""
 TOLD_EVERY = 30.0  # seconds
 
 logger = logging.getLogger(__name__)
@@ -91,10 +94,9 @@ def run(base: Path) -> Part:
     if hosts != order.hosts:
         raise DataError(f"the order is for {order.hosts} hosts, but there are {hosts}")
     logger.info("host %d of %d prepares its share of %s", host + 1, hosts, " and ".join(PREPARED_SETS))
-    source, target = processing / INPUT, processing / OUTPUT
-    _complete(source, order)
+    sets, target = _sets(processing, order), processing / OUTPUT
     layout = Layout(order.shard_bytes, -(-order.least_training_shards // hosts))
-    prepared = prepare_sets(source, target, order.recipe, layout, _Told(), order.processes)
+    prepared = prepare_sets(sets, target, order.recipe, layout, _Told(), order.processes)
     part = Part(host=host, sets=tuple(_own(target / one.name, one.name, one.index, host) for one in prepared))
     (target / MARK).unlink()
     (target / PARTS).mkdir()
@@ -160,15 +162,36 @@ def _place(file: Path) -> tuple[int, int]:
         raise DataError(f"{file} does not tell which host this is: {error}") from None
 
 
-def _complete(source: Path, order: Order) -> None:
-    """Give the sets the class folders of which this host was given no image, and the record of their split."""
-    for wanted in order.sets:
-        for name in wanted.classes:
-            (source / wanted.name / name).mkdir(parents=True, exist_ok=True)
-        found = sorted(path.name for path in (source / wanted.name).iterdir() if path.is_dir())
-        if unknown := [name for name in found if name not in wanted.classes]:
-            raise DataError(f"the {wanted.name} set has the class folder {unknown[0]!r}, which the order does not name")
-    (source / RECORD).write_text(order.record, encoding="utf-8")
+def _sets(processing: Path, order: Order) -> Path:
+    """Return a folder of the sets with all class folders, also those of which this host was given no image.
+
+    What SageMaker brought is left as it is: it may not let itself be written to.
+
+    Raises:
+        DataError: there is a class folder that the order does not name, or the folder cannot be made.
+    """
+    sets = processing / SETS
+    try:
+        for wanted in order.sets:
+            given, own = processing / INPUT / wanted.name, sets / wanted.name
+            own.mkdir(parents=True)
+            found = {path.name: path for path in given.iterdir()} if given.is_dir() else {}
+            for name, path in sorted(found.items()):
+                if path.is_dir() and name not in wanted.classes and not name.startswith("."):
+                    raise DataError(
+                        f"the {wanted.name} set has the class folder {name!r}, which the order does not name"
+                    )
+            for name in wanted.classes:
+                if name in found:
+                    (own / name).symlink_to(found[name])
+                else:
+                    (own / name).mkdir()
+            if LABELS_FILE in found:
+                (own / LABELS_FILE).symlink_to(found[LABELS_FILE])
+        (sets / RECORD).write_text(order.record, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{error.filename or sets} cannot be written: {error.strerror or error}") from None
+    return sets
 
 
 def _own(folder: Path, name: str, index: SetIndex, host: int) -> SetIndex:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from container.dataset.preparing_hosts import Order, Part, SetOrder, merged, run
 from container.dataset.prepared import SetIndex
+from container.dataset.preparing_hosts import Order, Part, SetOrder, merged, run
 from container.dataset.sharded_folder import ShardedFolder, index_shards
 from container.errors import DataError
 from tests.container.dataset.preparing import RECIPE, SMALL_SHARDS, prepare, write_sets
@@ -46,7 +46,16 @@ def distribute(sets: Path, hosts: int, order: Order) -> list[Path]:
             target = bases[number % hosts] / "processing" / "input" / path.relative_to(sets)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
+    for base in bases:
+        make_read_only(base / "processing" / "input")
     return bases
+
+
+def make_read_only(folder: Path) -> None:
+    """Let nothing be written into a folder; who may do everything notices nothing of it."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o555)
 
 
 def collect(bases: list[Path], target: Path) -> list[Part]:
@@ -95,6 +104,17 @@ def test_a_host_without_images_leaves_a_part_all_the_same(tmp_path: Path) -> Non
     assert [part.sets[1].images for part in parts] == [1, 1, 0, 0, 0]
     assert parts[4].sets[1].shards == ()
     assert merged(order, parts)["validation"].images == 2
+
+
+def test_the_table_of_labels_goes_along_from_the_host_that_has_it(tmp_path: Path) -> None:
+    order, sets = make_order(2), write_sets(tmp_path)
+    (sets / "training" / "labels.csv").write_text("image,weight\ncat/0.png,2\n")
+    bases = distribute(sets, 2, order)
+    parts = [run(base) for base in bases]
+    assert sorted(part.sets[0].has_labels for part in parts) == [False, True]
+    assert merged(order, parts)["training"].has_labels
+    collect(bases, tmp_path / "all")
+    assert (tmp_path / "all" / "training" / "labels.csv").read_text().startswith("image,weight")
 
 
 def test_what_is_not_whole_is_no_set(tmp_path: Path) -> None:
