@@ -67,7 +67,7 @@ def _permission_checks(account: Account) -> tuple[Check, ...]:
     except ProjectError as error:
         return (_permissions_as_a_whole("problem", str(error)),)
     except FAILURES as error:
-        text = f"not checked (iam:SimulatePrincipalPolicy: {reason(error)}); manager/policies/user.json lists them"
+        text = f"not checked (iam:SimulatePrincipalPolicy: {reason(error)}); manager/policies/user*.json list them"
         return (_permissions_as_a_whole("warning", text),)
     if account.is_root:
         return (_permissions_as_a_whole("ok", "the root user may do all that the organization does not forbid"),)
@@ -103,7 +103,7 @@ def _permission(aws: Aws, source: str, statement: Statement, *, is_needed: bool)
     conditions = sorted({key for denial in denied for key in denial.missing_context})
     if conditions:
         return Finding("warning", f"{shown}{more} may be denied: that depends on {', '.join(conditions)}")
-    remedy = f"ask the account's administrator for the statement {statement.sid} of manager/policies/user.json"
+    remedy = f"ask the account's administrator for the statement {statement.sid} of manager/policies/user*.json"
     if statement.is_for_the_role and not is_needed:
         remedy = "the role is there as planned, so it needs no change now"
     return Finding("problem" if is_needed else "warning", f"{shown}{more} is denied: {remedy}")

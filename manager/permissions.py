@@ -1,6 +1,8 @@
 """What the person who types the commands must be allowed to do, and what IAM says about it.
 
-`policies/user.json` is the whole of it: an administrator can read it, and grant it with its placeholders filled in.
+`policies/user.json` has what the way to a trained model takes, `user-further.json` what tuning, serving and preparing
+take, and `user-delete.json` what `--delete` takes: an administrator can read them, and grant them with their
+placeholders filled in.
 """
 
 import re
@@ -15,10 +17,14 @@ from manager import encryption, names, template
 from manager.aws import Aws
 from manager.template import ABSENT
 
+# Three, since IAM takes 6,144 characters in a policy, blanks not counted:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+USER_POLICIES = ("user.json", "user-further.json", "user-delete.json")
+
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement of the policy: these actions on each of these resources."""
+    """A statement of a policy: these actions on each of these resources."""
 
     sid: str
     actions: tuple[str, ...]
@@ -52,11 +58,11 @@ class Denial:
     """Condition keys that decide, and that only a real request has, such as aws:MultiFactorAuthPresent."""
 
 
-def user_policy(settings: Settings, place: names.Place) -> Any:
-    """Return what all commands together need, as an IAM policy.
+def user_policies(settings: Settings, place: names.Place) -> tuple[Any, ...]:
+    """Return what all commands together need, as IAM policies.
 
     Raises:
-        TemplateError: the policy's template is missing or broken.
+        TemplateError: a policy's template is missing or broken.
     """
     values = {
         "PARTITION": place.partition,
@@ -78,15 +84,18 @@ def user_policy(settings: Settings, place: names.Place) -> Any:
         "ENDPOINT": names.endpoint(settings),
         "KMS_KEYS": list(encryption.kms_keys(settings)) or ABSENT,
     }
-    policy = template.policy("user.json", values)
-    return policy | {"Statement": [statement for statement in policy["Statement"] if "Resource" in statement]}
+    policies = [template.policy(name, values) for name in USER_POLICIES]
+    return tuple(
+        policy | {"Statement": [statement for statement in policy["Statement"] if "Resource" in statement]}
+        for policy in policies
+    )
 
 
 def needed(settings: Settings, place: names.Place) -> tuple[Statement, ...]:
-    """Return the statements of that policy.
+    """Return the statements of these policies.
 
     Raises:
-        TemplateError: the policy's template is missing or broken.
+        TemplateError: a policy's template is missing or broken.
     """
     return tuple(
         Statement(
@@ -95,7 +104,8 @@ def needed(settings: Settings, place: names.Place) -> tuple[Statement, ...]:
             _texts(statement["Resource"]),
             tuple(pair for keys in statement.get("Condition", {}).values() for pair in keys.items()),
         )
-        for statement in user_policy(settings, place)["Statement"]
+        for policy in user_policies(settings, place)
+        for statement in policy["Statement"]
     )
 
 

@@ -50,7 +50,7 @@ class ModelStep:
         shape = (image.height, image.width, image.channels)
         _check_input(model, shape)
         self._shape, self._class_count = shape, class_count
-        self._sizes = _step_sizes(batch_size, has_gpu=bool(tf.config.list_physical_devices("GPU")))
+        self._sizes = _step_sizes(batch_size)
         forward = tf.function(
             lambda pixels: class_probabilities(model(tf.cast(pixels, tf.float32), training=False)), autograph=False
         )
@@ -65,7 +65,7 @@ class ModelStep:
             ModelFolderError: the model does not give the probability of each class.
         """
         for dtype, sizes in (("uint8", self._sizes), ("float32", self._sizes[:1])):
-            for size in (size for size in sizes if size & (size - 1) == 0 or size == sizes[-1]):
+            for size in sizes:
                 probabilities = self([np.zeros(self._shape, dtype)] * size)
                 if probabilities.shape != (size, self._class_count) or not np.isfinite(probabilities).all():
                     raise ModelFolderError(
@@ -117,12 +117,11 @@ def _check_input(model: Any, shape: tuple[int, int, int]) -> None:
         )
 
 
-def _step_sizes(batch_size: int, has_gpu: bool) -> tuple[int, ...]:
-    """Return of how many images steps are.
+def _step_sizes(batch_size: int) -> tuple[int, ...]:
+    """Return of how many images steps are, to which batches are filled up: 1, 2, 3, 4, 6, 8, 12, and so on.
 
-    A GPU chooses its programs anew for each size, which takes long: there are few sizes, to which batches are filled
-    up. A processor computes as much longer as there are more images.
+    A GPU chooses its programs anew for each size, which takes long; on a processor oneDNN keeps what it prepares for
+    each size, so that many sizes take more and more memory.
     """
-    if not has_gpu:
-        return tuple(range(1, batch_size + 1))
-    return (*(2**power for power in range(batch_size.bit_length()) if 2**power < batch_size), batch_size)
+    steps = (factor * 2**power for power in range(batch_size.bit_length()) for factor in (2, 3))
+    return tuple(sorted({1, batch_size, *(size for size in steps if size < batch_size)}))

@@ -1,4 +1,4 @@
-"""A user who has what `policies/user.json` lists, and nothing else, can go the whole way."""
+"""A user who has what `policies/user*.json` list, and nothing else, can go the whole way."""
 
 import io
 import json
@@ -29,8 +29,8 @@ def session(split_project: Project) -> Iterator[Session]:
     settings = load_settings(split_project.root / "container/modeling/config.py")
     iam, endpoint_url = split_project.client("iam"), split_project.endpoint_url
     place = Aws(boto3.Session("test", "test", region_name=REGION), endpoint_url).place
-    policy = permissions.user_policy(settings, place)
-    for statement in policy["Statement"]:
+    policies = permissions.user_policies(settings, place)
+    for statement in (statement for policy in policies for statement in policy["Statement"]):
         # moto knows the resources of S3 only; for other services an action counts if it is allowed on all. On which
         # resources the actions are allowed is shown by test_user_policy.py.
         if not str(statement["Action"]).startswith(("s3:", "['s3:")):
@@ -43,9 +43,10 @@ def session(split_project: Project) -> Iterator[Session]:
         "s3:DeleteObject",
     ]
     resource = [f"arn:aws:s3:::{bucket}" for bucket in names.buckets(settings)]
-    policy["Statement"].append({"Sid": "Moto", "Effect": "Allow", "Action": others, "Resource": resource})
+    policies[0]["Statement"].append({"Sid": "Moto", "Effect": "Allow", "Action": others, "Resource": resource})
     iam.create_user(UserName="ada")
-    iam.put_user_policy(UserName="ada", PolicyName="all-commands", PolicyDocument=json.dumps(policy))
+    for number, policy in enumerate(policies):
+        iam.put_user_policy(UserName="ada", PolicyName=f"commands-{number}", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName="ada")["AccessKey"]
     aws = Aws(boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name=REGION), endpoint_url)
     quiet = Terminal(out=Console(file=io.StringIO()), err=Console(file=io.StringIO()))

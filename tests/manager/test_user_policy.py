@@ -1,4 +1,4 @@
-"""What `policies/user.json` asks an administrator for."""
+"""What `policies/user.json` and its two fellows ask an administrator for."""
 
 import json
 from typing import Any
@@ -7,30 +7,45 @@ import pytest
 from parliament import analyze_policy_string
 
 from container.modeling.config_file import load_settings
+from container.modeling.settings import Settings
 from manager import names, permissions
 from tests.manager.policy_evaluation import Request, decision
 from tests.manager.test_role_policy import EVERYTHING
 
 PLACE = names.Place("123456789012", "eu-central-1")
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 
 
 def actions_of(statement: dict[str, Any]) -> list[str]:
     return statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
 
 
+def whole_policy(settings: Settings) -> dict[str, Any]:
+    """The three policies as one."""
+    policies = permissions.user_policies(settings, PLACE)
+    return policies[0] | {"Statement": [statement for policy in policies for statement in policy["Statement"]]}
+
+
+def test_each_is_as_short_as_iam_takes_it() -> None:
+    longest = {"project_name": "p" * 54, "algorithm_name": "a" * 43}
+    settings = load_settings(assignments=longest | {"storage.kms_key": KEY, "aws.permissions_boundary": BOUNDARY})
+    for policy in permissions.user_policies(settings, PLACE):
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+        assert len(json.dumps(policy, separators=(",", ":"))) < 6_144
+
+
 def test_with_a_boundary_no_statement_lets_the_role_grow_beyond_it() -> None:
-    boundary = "arn:aws:iam::123456789012:policy/boundary"
-    policy = permissions.user_policy(load_settings(assignments={"aws.permissions_boundary": boundary}), PLACE)
+    policy = whole_policy(load_settings(assignments={"aws.permissions_boundary": BOUNDARY}))
     growing = {"iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PutRolePermissionsBoundary"}
     statements = [statement for statement in policy["Statement"] if growing & set(actions_of(statement))]
     assert statements
     for statement in statements:
-        assert statement["Condition"] == {"ArnEquals": {"iam:PermissionsBoundary": boundary}}
+        assert statement["Condition"] == {"ArnEquals": {"iam:PermissionsBoundary": BOUNDARY}}
     assert "iam:DeleteRolePermissionsBoundary" not in json.dumps(policy)
 
 
 def test_without_one_nothing_is_asked_of_it() -> None:
-    assert "PermissionsBoundary" not in json.dumps(permissions.user_policy(load_settings(), PLACE))
+    assert "PermissionsBoundary" not in json.dumps(whole_policy(load_settings()))
 
 
 @pytest.mark.parametrize(
@@ -38,12 +53,12 @@ def test_without_one_nothing_is_asked_of_it() -> None:
     [
         {},
         {"storage.kms_key": "arn:aws:kms:eu-central-1:123456789012:key/1111-2222"},
-        {"aws.permissions_boundary": "arn:aws:iam::123456789012:policy/boundary"},
+        {"aws.permissions_boundary": BOUNDARY},
         {name: text.replace("us-east-1", PLACE.region) for name, text in EVERYTHING.items()},
     ],
 )
 def test_parliament_finds_nothing_in_it(assignments: dict[str, str]) -> None:
-    policy = permissions.user_policy(load_settings(assignments=assignments), PLACE)
+    policy = whole_policy(load_settings(assignments=assignments))
     key = assignments.get("storage.kms_key", "")
     assert [statement["Sid"] for statement in policy["Statement"]].count("UseTheKey") == bool(key)
     found = [str(finding) for finding in analyze_policy_string(json.dumps(policy)).findings]
@@ -103,7 +118,7 @@ FOR_AWS = {"kms:GrantIsForAWSResource": "true"}
 
 def is_allowed(action: str, resource: str, context: dict[str, str]) -> bool:
     settings = load_settings(assignments={"storage.kms_key": KEY})
-    return decision(permissions.user_policy(settings, PLACE), Request(action, resource, context)) == "Allow"
+    return decision(whole_policy(settings), Request(action, resource, context)) == "Allow"
 
 
 @pytest.mark.parametrize(
