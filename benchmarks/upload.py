@@ -109,8 +109,8 @@ def speed(arguments: argparse.Namespace) -> None:
     synced, first, again = (statistics.median(column) for column in zip(*rounds, strict=True))
     ratio = statistics.median(row[1] / row[0] for row in rounds)
     print(
-        f"{arguments.files:,} files of {arguments.kilobytes} KB: aws s3 sync {synced:.2f} s, --upload_data {first:.2f} s: "
-        f"{ratio:.2f} of its time; again without changes {again:.2f} s",
+        f"{arguments.files:,} files of {arguments.kilobytes} KB: aws s3 sync {synced:.2f} s, --upload_data "
+        f"{first:.2f} s, which is {ratio:.2f} of it; again without changes {again:.2f} s",
         flush=True,
     )
 

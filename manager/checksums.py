@@ -65,19 +65,19 @@ class Checksums:
     """Remembers the SHA-256 of files by path, size and times. Used by one thread."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection, self._began, self._uncommitted = connection, time.time_ns(), 0
+        self._connection, self._began = connection, time.time_ns()
+        self._rows: list[tuple[str, int, int, int, bytes]] = []
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, file: Path) -> Iterator["Checksums"]:
         """Open the memory that lies in a file; where it cannot be used, all is forgotten in the end."""
-        connection = _connect(file)
-        try:
-            yield cls(connection)
-        finally:
-            with contextlib.suppress(sqlite3.Error):
-                connection.commit()
-            connection.close()
+        with contextlib.closing(_connect(file)) as connection:
+            memory = cls(connection)
+            try:
+                yield memory
+            finally:
+                memory._write()
 
     def known(self, files: Iterable[LocalFile]) -> Iterator[tuple[LocalFile, bytes | None]]:
         """Yield files with what is remembered of each: None where it is new or was changed."""
@@ -93,11 +93,14 @@ class Checksums:
         """Remember a file that was read in full after it was looked at."""
         if file.changed > self._began - UNSETTLED_NS:
             return
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("INSERT OR REPLACE INTO checksums VALUES (?, ?, ?, ?, ?)", (*_row(file), sha256))
-            self._uncommitted += 1
-            if self._uncommitted % ROWS_OF_A_COMMIT == 0:
-                self._connection.commit()
+        self._rows.append((*_row(file), sha256))
+        if len(self._rows) == ROWS_OF_A_COMMIT:
+            self._write()
+
+    def _write(self) -> None:
+        with contextlib.suppress(sqlite3.Error), self._connection:
+            self._connection.executemany("INSERT OR REPLACE INTO checksums VALUES (?, ?, ?, ?, ?)", self._rows)
+        self._rows.clear()
 
 
 def unreadable(path: Path, error: OSError) -> DataError:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from container.dataset.record import RECORD
 from manager.aws import Aws, error_code
+from manager.checksums import LocalFile
 
 MANIFEST = "manifest.jsonl.gz"
 VERSION = 1
@@ -45,8 +46,8 @@ class Manifest:
     """By key."""
 
 
-def read(aws: Aws, bucket: str, keys: Container[str]) -> Manifest:
-    """Return the manifest of a bucket, with its entries for these keys; a damaged one has none.
+def read(aws: Aws, bucket: str, files: Mapping[str, LocalFile]) -> Manifest:
+    """Return the manifest of a bucket, with its entries for these files; a damaged one has none.
 
     Raises:
         AwsError: AWS refuses to tell.
@@ -60,7 +61,7 @@ def read(aws: Aws, bucket: str, keys: Container[str]) -> Manifest:
             raise
         content = answer["Body"].read()
     try:
-        return Manifest(True, answer["Metadata"].get(FINGERPRINT, ""), _entries(content, keys))
+        return Manifest(True, answer["Metadata"].get(FINGERPRINT, ""), _entries(content, files))
     except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError):
         return Manifest(True)
 
@@ -112,7 +113,7 @@ def _lines(found: str, entries: Mapping[str, Entry]) -> Iterable[str]:
         yield json.dumps(row, ensure_ascii=False)
 
 
-def _entries(content: bytes, keys: Container[str]) -> dict[str, Entry]:
+def _entries(content: bytes, files: Mapping[str, LocalFile]) -> dict[str, Entry]:
     if not content:
         return {}
     entries = {}
@@ -122,6 +123,7 @@ def _entries(content: bytes, keys: Container[str]) -> dict[str, Entry]:
             raise ValueError("this is the manifest of another version")
         for line in file:
             row = json.loads(line)
-            if row["path"] in keys:
-                entries[row["path"]] = Entry(row["bytes"], bytes.fromhex(row["sha256"]), row["etag"])
+            if local := files.get(row["path"]):
+                # The file's own key, lest there be two of each.
+                entries[local.key] = Entry(row["bytes"], bytes.fromhex(row["sha256"]), row["etag"])
     return entries

@@ -1,6 +1,5 @@
 """The step of a plan that sends many files to a bucket: in parallel, each verified by S3, the manifest last."""
 
-import base64
 import hashlib
 import io
 import shlex
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from container.dataset.record import RECORD
 from manager import manifest
@@ -18,9 +17,10 @@ from manager.aws import Aws
 from manager.checksums import Checksums, LocalFile, unreadable
 from manager.console import Terminal
 from manager.manifest import MANIFEST, Entry
+from manager.object_writer import ObjectWriter
 from manager.transfer_progress import transfer_progress
 
-# A file up to this size is read once, for its checksum and for its way; and S3 is not asked before whether it may come.
+# A file up to this size is read once, for its checksum and for its way.
 READ_AT_ONCE_BYTES = 8 << 20
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class UploadCall:
             AwsError: AWS refuses one, as S3 does where something else came than was sent.
             ClientError, BotoCoreError: AWS refuses the manifest.
         """
-        s3, entries = aws.client("s3"), dict(self.unchanged)
+        writer, entries = ObjectWriter(aws, self.bucket, self.threads), dict(self.unchanged)
         total = sum(file.size for file in self.files)
         with (
             Checksums.open(self.checksums) as checksums,
@@ -59,7 +59,7 @@ class UploadCall:
 
             def send(file: LocalFile) -> tuple[LocalFile, Entry]:
                 with aws.explained(f"could not upload {file.path} to s3://{self.bucket}"):
-                    return file, _put(s3, self.bucket, file, progress.add_bytes)
+                    return file, _put(writer, file, progress.add_bytes)
 
             for files in (self._images, self._records):
                 for file, entry in in_parallel(send, files, self.threads):
@@ -67,7 +67,7 @@ class UploadCall:
                     if entry.size == file.size:
                         checksums.remember(file, entry.sha256)
                     progress.add_file()
-        s3.put_object(**manifest.request(self.bucket, entries))
+        aws.client("s3").put_object(**manifest.request(self.bucket, entries))
 
     def command(self, options: Sequence[str]) -> str:
         """Return commands of the `aws` command line: for the first file, the number of the others, the manifest."""
@@ -111,11 +111,6 @@ def in_parallel(function: Callable[[T], R], items: Iterable[T], threads: int) ->
         pool.shutdown(cancel_futures=True)
 
 
-def encoded(sha256: bytes) -> str:
-    """Return a checksum as S3 writes it."""
-    return base64.b64encode(sha256).decode()
-
-
 class _Watched(io.BufferedReader):
     """A file that tells how much of it was read; a second attempt to send it begins from its start again."""
 
@@ -135,30 +130,21 @@ class _Watched(io.BufferedReader):
         return after
 
 
-def _put(s3: Any, bucket: str, file: LocalFile, add_bytes: Callable[[int], None]) -> Entry:
-    if file.size > READ_AT_ONCE_BYTES:
-        return _put_large(s3, bucket, file, add_bytes)
+def _put(writer: ObjectWriter, file: LocalFile, add_bytes: Callable[[int], None]) -> Entry:
     try:
+        if file.size > READ_AT_ONCE_BYTES:
+            return _put_large(writer, file, add_bytes)
         content = file.path.read_bytes()
     except OSError as error:
         raise unreadable(file.path, error) from None
     sha256 = hashlib.sha256(content).digest()
-    answer = s3.put_object(**_request(bucket, file.key, content, sha256))
+    etag = writer.put(file.key, content, sha256)
     add_bytes(len(content))
-    return Entry(len(content), sha256, answer["ETag"].strip('"'))
+    return Entry(len(content), sha256, etag)
 
 
-def _put_large(s3: Any, bucket: str, file: LocalFile, add_bytes: Callable[[int], None]) -> Entry:
+def _put_large(writer: ObjectWriter, file: LocalFile, add_bytes: Callable[[int], None]) -> Entry:
     sha256 = file.sha256()
-    try:
-        with _Watched(file.path, add_bytes) as content:
-            answer = s3.put_object(**_request(bucket, file.key, content, sha256))
-    except OSError as error:
-        raise unreadable(file.path, error) from None
-    # S3 compared what came with the checksum: a file that changed meanwhile was refused.
-    return Entry(file.size, sha256, answer["ETag"].strip('"'))
-
-
-def _request(bucket: str, key: str, body: Any, sha256: bytes) -> dict[str, Any]:
-    checksum = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": encoded(sha256)}
-    return {"Bucket": bucket, "Key": key, "Body": body, **checksum}
+    with _Watched(file.path, add_bytes) as content:
+        # S3 compares what comes with the checksum: a file that changes meanwhile is refused.
+        return Entry(file.size, sha256, writer.put_patiently(file.key, content, sha256))

@@ -7,7 +7,7 @@ interrupted, is asked for the SHA-256 that S3 keeps of it.
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,19 +62,20 @@ def compare(
     unknown: list[str] = []
     stale: list[str] = []
     for key, size, etag in _listed(aws, bucket):
-        if key not in files:
+        file = files.get(key)
+        if file is None:
             stale.append(key)
-        elif files[key].size == size:
+        elif file.size == size:
             entry = present.entries.get(key)
             if entry and entry.etag == etag:
-                expected[key] = entry
+                expected[file.key] = entry
             else:
-                unknown.append(key)
+                unknown.append(file.key)
     with aws.explained(f"could not ask for checksums of objects in s3://{bucket}"):
         found = in_parallel(lambda key: (key, _kept_entry(aws, bucket, key, files[key].size)), unknown, threads)
         expected |= {key: entry for key, entry in found if entry}
     with Checksums.open(checksums_file) as checksums:
-        for file, sha256 in _sha256(checksums, [files[key] for key in expected], threads, terminal):
+        for file, sha256 in _sha256(checksums, (files[key] for key in tuple(expected)), threads, terminal):
             if sha256 != expected[file.key].sha256:
                 del expected[file.key]
     return Remote(present, expected, sorted(stale))
@@ -201,7 +202,7 @@ def _decoded(checksum: str) -> bytes:
 
 
 def _sha256(
-    checksums: Checksums, files: Sequence[LocalFile], threads: int, terminal: Terminal
+    checksums: Checksums, files: Iterable[LocalFile], threads: int, terminal: Terminal
 ) -> Iterator[tuple[LocalFile, bytes]]:
     """Yield files with their checksums; what is not remembered is read."""
     unread = []

@@ -107,6 +107,13 @@ def test_a_job_without_diagnostics_is_told_of(tmp_path: Path) -> None:
     assert "This job wrote no diagnostics." in made(tmp_path).text
 
 
+def test_the_fingerprint_of_the_upload_is_told_where_it_is_known(tmp_path: Path) -> None:
+    write_results(tmp_path, ("a", "b"))
+    assert "manifest.jsonl.gz" not in made(tmp_path).text
+    change_json(tmp_path / facts.METRICS_FILE, uploaded_fingerprint="1e" * 32)
+    assert "1e" * 32 in made(tmp_path).text
+
+
 def test_settings_that_differ_from_the_defaults_come_first(tmp_path: Path) -> None:
     settings = ContainerSettings(training=Training(learning_rate=0.25))
     write_results(tmp_path, ("a", "b"), settings=settings)

@@ -76,6 +76,12 @@ def test_the_job_is_described_as_on_sagemaker(project: Project, results: Path) -
     assert job["HyperParameters"]["image.height"] == "16"
 
 
+def test_the_results_name_the_very_data(project: Project, results: Path) -> None:
+    manifest = project.client("s3").head_object(Bucket="handwritten-digits.data", Key="manifest.jsonl.gz")["Metadata"]
+    assert json.loads((results / "metrics.json").read_text())["uploaded_fingerprint"] == manifest["fingerprint"]
+    assert manifest["fingerprint"] in (results / "report.html").read_text()
+
+
 def test_results_are_downloaded_once_and_shown_again(project: Project, results: Path) -> None:
     shown = project.manage_local("--download_results", results.name).stdout
     assert f"unchanged  results of {results.name}" in shown

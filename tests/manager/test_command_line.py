@@ -137,7 +137,8 @@ class TestInit:
         listed = initialized.client("s3").list_objects_v2(Bucket=DATA)["Contents"]
         keys = {item["Key"] for item in listed}
         sets = initialized.root / "data" / "images-sets"
-        assert keys == {path.relative_to(sets).as_posix() for path in sets.rglob("*") if path.is_file()}
+        files = {path.relative_to(sets).as_posix() for path in sets.rglob("[!.]*") if path.is_file()}
+        assert keys == files | {"manifest.jsonl.gz"}
 
     def test_the_role_is_for_sagemaker_alone_and_names_its_resources(self, initialized: Project) -> None:
         iam = initialized.client("iam")
@@ -160,7 +161,10 @@ class TestInit:
         before = path.read_bytes()
         path.unlink()
         path.write_bytes(png(99))
-        assert f"upload images to s3://{DATA} (1)" in initialized.manage_local("--init_s3_buckets").stdout
+        assert (
+            "upload 1 images and records (0.0 MB) and their manifest"
+            in initialized.manage_local("--init_s3_buckets").stdout
+        )
         path.write_bytes(before)
         initialized.manage_local("--init_s3_buckets")
 

@@ -74,6 +74,12 @@ def test_fields_that_a_user_adds_go_through(tmp_path: Path) -> None:
     assert request["Environment"] == {"JOB": request["TrainingJobName"]}
 
 
+def test_the_fingerprint_of_the_data_goes_along_beside_the_users_own_variables() -> None:
+    settings = load_settings(assignments={"training_job.environment": '{"MY_VARIABLE": "1"}'})
+    request = training.render_request(settings, PLACE, IMAGE, "job", TEMPLATE, data_fingerprint="0f" * 32)
+    assert request["Environment"] == {"MY_VARIABLE": "1", "DATA_FINGERPRINT": "0f" * 32}
+
+
 def test_an_unresolved_placeholder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text('{"TrainingJobName": "${NAME_OF_JOB}"}')
     with pytest.raises(TemplateError, match="NAME_OF_JOB"):

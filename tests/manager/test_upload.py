@@ -187,6 +187,17 @@ def test_a_refusal_names_the_file(uploads: Uploads) -> None:
         uploads()
 
 
+def test_what_s3_is_too_busy_for_is_tried_again(uploads: Uploads) -> None:
+    busy = Answer(b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>", 503)
+    numbers = itertools.count()
+    # The first request is the note in the manifest, which boto3 sends.
+    uploads.wire.answers["PUT"] = lambda _: busy if next(numbers) in (1, 2, 5) else None
+    uploads()
+    assert next(numbers) > len(uploads.files()) + 3
+    uploads.wire.answers.clear()
+    assert uploads.is_whole()
+
+
 def test_whatever_is_refused_the_next_time_completes_it_and_sends_nothing_twice(uploads: Uploads) -> None:
     gone = uploads.sets / "training/cat/gone.png"
     gone.write_bytes(b"\x89PNG\r\n\x1a\n")

@@ -38,8 +38,8 @@ class Wire:
     upstream: str
     """Where all else goes."""
     url: str = ""
-    answers: dict[str, Callable[[Any], Answer]] = field(default_factory=dict)
-    """By the name of an operation: from its JSON document, or its query's parameters, to an answer."""
+    answers: dict[str, Callable[[Any], Answer | None]] = field(default_factory=dict)
+    """By the name of an operation: from its JSON document, or its query, to an answer, or to None: it is upstream's."""
     invocations: Callable[[Any, bytes], Answer] | None = None
     """From the headers and the body of what is sent to an endpoint, whatever its name, to an answer."""
     cuts: list[int] = field(default_factory=list)

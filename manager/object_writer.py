@@ -1,0 +1,81 @@
+"""Puts many small objects into a bucket, by the parts of botocore that it takes: a signature and a connection.
+
+A client's `put_object` does as much again around these, which is most of the work where objects are small. Whatever
+does not succeed at once is left to it, with its retries and its errors.
+"""
+
+import base64
+from typing import Any
+from urllib.parse import quote
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError
+from botocore.httpsession import URLLib3Session
+from botocore.utils import get_environ_proxies
+
+from manager.aws import Aws
+
+
+class ObjectWriter:
+    """Writes into one bucket; may be used by several threads."""
+
+    def __init__(self, aws: Aws, bucket: str, threads: int) -> None:
+        self._s3, self._bucket = aws.client("s3"), bucket
+        self._url, self._region = f"{self._s3.meta.endpoint_url}/{bucket}/", self._s3.meta.region_name
+        self._credentials = aws.session.get_credentials()
+        self._http = URLLib3Session(
+            # As the client's: a proxy of the user's is for the way to AWS.
+            proxies={} if aws.endpoint_url else get_environ_proxies(self._url),
+            timeout=aws.timeout_seconds,
+            max_pool_connections=threads,
+        )
+
+    def put(self, key: str, content: bytes, sha256: bytes) -> str:
+        """Put an object, which S3 verifies by its SHA-256; return its entity tag without quotes.
+
+        Raises:
+            ClientError, BotoCoreError: AWS refuses.
+        """
+        answer = self._try(key, content, sha256)
+        if answer is None or answer.status_code != 200 or "ETag" not in answer.headers:
+            return self.put_patiently(key, content, sha256)
+        return str(answer.headers["ETag"]).strip('"')
+
+    def put_patiently(self, key: str, body: Any, sha256: bytes) -> str:
+        """Do the same by the client; `body` may be an open file."""
+        checksum = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": encoded(sha256)}
+        return str(self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, **checksum)["ETag"]).strip('"')
+
+    def _try(self, key: str, content: bytes, sha256: bytes) -> Any:
+        if self._credentials is None:
+            return None
+        headers = {
+            "Content-Length": str(len(content)),
+            "x-amz-sdk-checksum-algorithm": "SHA256",
+            "x-amz-checksum-sha256": encoded(sha256),
+        }
+        request = AWSRequest("PUT", self._url + quote(key, safe="/~"), headers, content)
+        # Temporary credentials are renewed by this where they are about to expire.
+        credentials = self._credentials.get_frozen_credentials()
+        try:
+            _Signature(credentials, "s3", self._region, sha256).add_auth(request)
+            return self._http.send(request.prepare())
+        except BotoCoreError:
+            return None
+
+
+class _Signature(S3SigV4Auth):
+    """A signature of a content whose SHA-256 is known, which is not computed once more."""
+
+    def __init__(self, credentials: Any, service: str, region: str, sha256: bytes) -> None:
+        super().__init__(credentials, service, region)
+        self._sha256 = sha256
+
+    def payload(self, request: Any) -> str:
+        return self._sha256.hex()
+
+
+def encoded(sha256: bytes) -> str:
+    """Return a checksum as S3 writes it."""
+    return base64.b64encode(sha256).decode()
