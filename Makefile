@@ -56,7 +56,7 @@ coverage: setup ## the same tests, and the lines that they do not reach
 test-slow: setup ## run the tests that take long
 	$(BIN)/python -m pytest --ignore tests/docker -m "slow and not long" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-long: setup ## run the tests that take longest: ten interruptions, each setting, each backbone, tuning
+test-long: setup ## run the tests that take longest, before a release
 	$(BIN)/python -m pytest --ignore tests/docker -m long -n 2 --dist loadfile --no-loadscope-reorder
 
 test-docker: setup ## build, push and run the image by a real Docker engine (needs docker-registry and debootstrap)

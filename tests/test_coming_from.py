@@ -47,6 +47,7 @@ LEFT_BEHIND = {
     "Model.deploy, ModelBuilder, Predictor": "predictions.csv",
     "Transformer": "results/digits-cnn-batch-*/predictions.csv",
 }
+LONG = [pytest.mark.slow, pytest.mark.long]
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 
 @pytest.mark.parametrize(
-    "section", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in SECTIONS]
+    "section", [pytest.param(name, marks=[] if name in QUICK else LONG) for name in SECTIONS]
 )
 def test_what_a_section_shows_runs(section: str, reader: Reader) -> None:
     reader.read(section)

@@ -212,6 +212,7 @@ def build(image, class_count, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_xla_compiles_and_an_augmentor_augments_the_training_step(tmp_path: Path) -> None:
     # Programs of their own: XLA reads once where to write what it compiles, and functions lie beside the program.
     program = copied_program(tmp_path, {"unteach.py": UNTEACH})

@@ -13,6 +13,7 @@ PHOTOS = ROOT.parent / "shared/data/photos-200.tar"
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not PHOTOS.is_file(), reason=f"needs photos in class folders, as {PHOTOS.name} in ../shared/data")
 def test_photos_are_fine_tuned_from_start_to_end(project: Project) -> None:
     with tarfile.open(PHOTOS) as archive:

@@ -48,6 +48,7 @@ def job_of(shown: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_job_on_spot_capacity_that_is_taken_away_ends_as_if_it_never_was(launched: Project) -> None:
     uninterrupted = trained(launched, job_of(launched.manage_local("--launch_training", *options(SETTINGS)).stdout))
 
