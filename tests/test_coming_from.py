@@ -145,9 +145,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     project.manage("--stop_local_aws")
 
 
-@pytest.mark.parametrize(
-    "section", [pytest.param(name, marks=[] if name in QUICK else LONG) for name in SECTIONS]
-)
+@pytest.mark.parametrize("section", [pytest.param(name, marks=[] if name in QUICK else LONG) for name in SECTIONS])
 def test_what_a_section_shows_runs(section: str, reader: Reader) -> None:
     reader.read(section)
     if section in LEFT_BEHIND:
