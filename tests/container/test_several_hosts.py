@@ -191,6 +191,7 @@ def test_a_lost_host_ends_the_other_and_the_next_run_goes_on(run_hosts: list[Hos
     assert metrics.epochs >= behind
 
 
+@pytest.mark.long
 def test_a_host_that_is_silent_counts_as_lost(run_hosts: list[Hosts], tmp_path: Path) -> None:
     hosts = started(run_hosts, lay_out_hosts(tmp_path, LONG))
     hosts.wait_for_checkpoint(3)

@@ -5,7 +5,7 @@ import pytest
 from tests.project import Project
 from tests.two_instances import assert_same_training
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_two_processes_train_what_one_with_twice_the_batch_does(split_project: Project) -> None:

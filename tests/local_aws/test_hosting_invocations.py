@@ -96,6 +96,7 @@ def test_a_variant_whose_program_is_down(hosting: Hosting, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_answer_may_take_a_minute(hosting: Hosting, name: str) -> None:
     client = hosting.aws.server.patient_client("sagemaker-runtime")
     begin = time.monotonic()
