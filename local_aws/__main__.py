@@ -23,11 +23,12 @@ environment variables:
   LOCAL_AWS_HOME                 directory for its files (default: .local_aws here)
   LOCAL_AWS_STOP_GRACE_SECONDS   from SIGTERM to SIGKILL when a job is stopped (120)
   LOCAL_AWS_HEALTH_CHECK_SECONDS from the start of a serving program until /ping must answer 200 (480)
+  LOCAL_AWS_PING_INTERVAL_SECONDS between two health checks of a program that an endpoint has in service (5)
   LOCAL_AWS_EXECUTOR             docker: images are Docker images, run as containers; process: they are
                                  directories, run as processes (default: docker where a Docker engine and
                                  docker-registry are, else process)
-  LOCAL_AWS_MEMORY               what the containers of one job may use together, such as 8g (default: most
-                                 of the machine's memory)"""
+  LOCAL_AWS_MEMORY               what the containers of one job or endpoint may use together, such as 8g (default:
+                                 most of the machine's memory)"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from local_aws.host_keeper import HostKeeper
 from local_aws.hosting_requests import Variant
 from local_aws.job_logs import LogStream
 from local_aws.serving_errors import HealthCheckError, ServingError
@@ -20,13 +22,6 @@ from local_aws.serving_hosts import INVOCATION_SECONDS, ServedModel, ServingHost
 from local_aws.storage import Storage
 
 _LOG_GROUP = "/aws/sagemaker/Endpoints"
-
-# How soon the end of a program is seen.
-_CHECK_SECONDS = 0.2
-
-# A program that ends again this soon waits for its next start, each time twice as long and at most as long as this.
-_LONGEST_PAUSE_SECONDS = 60.0
-_FIRST_PAUSE_SECONDS = 1.0
 
 _POLL_SECONDS = 0.02
 
@@ -45,11 +40,13 @@ class VariantPlan:
 
     Attributes:
         warnings: what the log is to say about fields that have no effect.
+        hosts_beside: how many hosts the other variants have.
     """
 
     variant: Variant
     model: ServedModel
     warnings: tuple[str, ...]
+    hosts_beside: int
 
 
 def log_group(endpoint_name: str) -> str:
@@ -70,11 +67,11 @@ class VariantDeployment:
         count = plan.variant.hosts(surroundings.executor)
         # As the names of instances are.
         names = [f"i-{secrets.token_hex(9)[1:]}" for _ in range(count)]
-        self._hosts = ServingHosts(plan.model, names, storage, self._surroundings, self._write)
+        self._hosts = ServingHosts(plan.model, names, storage, self._surroundings, self._write, plan.hosts_beside)
         self._streams: dict[str, LogStream] = {}
         self._stack = ExitStack()
         self._is_closed = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_running, daemon=True)
+        self._keepers: tuple[HostKeeper, ...] = ()
         self._started: datetime | None = None
 
     def start(self) -> None:
@@ -102,7 +99,9 @@ class VariantDeployment:
             self._say(self._hosts.names[0], f"warning: {error}")
             raise DeploymentError(str(error)) from error
         self._started = datetime.now(UTC)
-        self._keeper.start()
+        self._keepers = tuple(self._keeper(name) for name in self._hosts.names)
+        for keeper in self._keepers:
+            keeper.start()
 
     def send(self, request: HttpRequest) -> Answer:
         """
@@ -115,8 +114,8 @@ class VariantDeployment:
         """Ends the programs, and their logs with them."""
         self._is_closed.set()
         self._hosts.close()
-        if self._keeper.is_alive():
-            self._keeper.join()
+        for keeper in self._keepers:
+            keeper.join()
         # What was written while the programs ended is in the logs, too.
         self._stack.close()
 
@@ -147,6 +146,8 @@ class VariantDeployment:
         yield f"{self.variant.instance_type}: this machine stands in for it"
         if not self._plan.model.network_isolation and not executor.reaches_server:
             yield "a container cannot reach this machine's AWS, so it gets no AWS_ENDPOINT_URL and no credentials"
+        if self._plan.model.network_isolation and executor.remark_on_isolated_serving:
+            yield executor.remark_on_isolated_serving
         for warning in self._plan.warnings:
             yield f"warning: {warning}"
 
@@ -156,31 +157,25 @@ class VariantDeployment:
     def _write(self, host: str, chunk: bytes, source: int) -> None:
         self._streams[host].write(chunk, source)
 
-    def _keep_running(self) -> None:
-        pauses = {name: _Pause() for name in self._hosts.names}
-        while not self._is_closed.wait(_CHECK_SECONDS) and not self._surroundings.closing.is_set():
-            for name, end in self._hosts.failed().items():
-                if pauses[name].is_over():
-                    self._replace(name, end)
-                    pauses[name].restart()
-
-    def _replace(self, name: str, end: str) -> None:
-        self._say(name, f"warning: {end}; it is started anew")
-        try:
-            self._hosts.replace(name)
-            self._say(name, "the program is in service again")
-        except ServingError as error:
-            if not self._is_closed.is_set():
-                self._say(name, f"warning: {error}")
+    def _keeper(self, name: str) -> HostKeeper:
+        interval = self._surroundings.ping_interval_seconds
+        return HostKeeper(self._hosts, name, interval, self._is_closed, partial(self._say, name))
 
 
 class Deployment:
-    """One endpoint configuration of an endpoint, with the hosts of its variants."""
+    """One endpoint configuration of an endpoint, with the hosts of its variants.
 
-    def __init__(self, config_name: str, variants: Sequence[VariantDeployment]) -> None:
+    Args:
+        closing: set when the server ends.
+    """
+
+    def __init__(self, config_name: str, variants: Sequence[VariantDeployment], closing: threading.Event) -> None:
         self.config_name = config_name
         self.creation_time = datetime.now(UTC)
         self._variants: Mapping[str, VariantDeployment] = {variant.variant.name: variant for variant in variants}
+        self._server_closing = closing
+        self._is_closing = threading.Event()
+        self._end_lock = threading.Lock()
         self._users = 0
         self._lock = threading.Lock()
 
@@ -222,16 +217,22 @@ class Deployment:
             self._users -= 1
 
     def retire(self) -> None:
-        """Ends the programs when the requests under way have their answers; there will be no new ones."""
+        """Ends the programs when the requests under way have their answers; there will be no new ones.
+
+        Somebody else's `close`, and the end of the server, are not kept waiting for these answers.
+        """
         deadline = time.monotonic() + INVOCATION_SECONDS
         while self._users and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
+            if self._is_closing.wait(_POLL_SECONDS) or self._server_closing.is_set():
+                break
         self.close()
 
     def close(self) -> None:
-        """Ends the programs."""
-        for variant in self._variants.values():
-            variant.close()
+        """Ends the programs; may be called again, and then waits for their end, too."""
+        self._is_closing.set()
+        with self._end_lock:
+            for variant in self._variants.values():
+                variant.close()
 
     def summaries(self) -> list[dict[str, Any]]:
         """ProductionVariants of DescribeEndpoint."""
@@ -242,20 +243,3 @@ class Deployment:
         return [
             {**variant.summary(), "InstanceType": variant.variant.instance_type} for variant in self._variants.values()
         ]
-
-
-class _Pause:
-    """How long a host's next start has to wait."""
-
-    def __init__(self) -> None:
-        self._last = float("-inf")
-        self._seconds = 0.0
-
-    def is_over(self) -> bool:
-        return time.monotonic() > self._last + self._seconds
-
-    def restart(self) -> None:
-        now = time.monotonic()
-        is_soon = now - self._last < self._seconds + _LONGEST_PAUSE_SECONDS
-        self._seconds = min(2 * self._seconds or _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS) if is_soon else 0.0
-        self._last = now

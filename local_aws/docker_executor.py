@@ -46,7 +46,8 @@ class DockerExecutor:
         engine: runs the containers.
         login: `username` and `password` of the registry that the images are in.
         labels: for all that is made in the engine.
-        memory_bytes: what the containers of one job may use together; None means most of the machine's memory.
+        memory_bytes: what the containers of one job, or of one deployment of an endpoint, may use together; None means
+            most of the machine's memory.
     """
 
     name = "docker"
@@ -54,6 +55,10 @@ class DockerExecutor:
     network_interface = "eth0"
     has_own_root = True
     reaches_server = False
+    remark_on_isolated_serving = (
+        "EnableNetworkIsolation: the container has no other network than one with this machine, by which its answers "
+        "come: it reaches what listens here on all addresses"
+    )
     cannot_honor: Mapping[str, str] = {}
 
     def __init__(
@@ -82,8 +87,9 @@ class DockerExecutor:
         try:
             self._pull(program.image.pull_uri)
             network = self._network(program, hosts, containers.job)
+            memory = self._memory_bytes // (len(hosts) + program.hosts_beside)
             for host in hosts:
-                containers.add(host.name, self._create(program, host, len(hosts), network, containers.job))
+                containers.add(host.name, self._create(program, host, memory, network, containers.job))
             containers.start()
         except ENGINE_ERRORS as error:
             containers.close()
@@ -116,8 +122,8 @@ class DockerExecutor:
         )
         return name
 
-    def _create(self, program: Program, host: Host, hosts: int, network: str, job: str) -> str:
-        engine, memory = self._engine, self._memory_bytes // hosts
+    def _create(self, program: Program, host: Host, memory: int, network: str, job: str) -> str:
+        engine = self._engine
         is_published = program.serves_http and not program.network_isolation
         host_config = engine.create_host_config(
             mounts=_mounts(program, host),

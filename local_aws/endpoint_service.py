@@ -91,10 +91,10 @@ class EndpointService:
         """DeleteEndpoint: ends the endpoint's programs; it is gone some time later."""
         document = admission.check_document("DeleteEndpoint", body)
         endpoint = self.find(account_id, region, document["EndpointName"])
-        deployment = endpoint.begin_deleting()
+        answering = endpoint.begin_deleting()
 
         def remove() -> None:
-            if deployment:
+            for deployment in answering:
                 deployment.close()
             with self._lock:
                 _endpoints(account_id, region).pop(endpoint.name, None)
@@ -122,12 +122,13 @@ class EndpointService:
         with self._lock:
             endpoints = list(self._all)
         for endpoint in endpoints:
-            if deployment := endpoint.state.deployment:
+            for deployment in endpoint.state.answering:
                 deployment.close()
 
     def _deployment(self, account_id: str, region: str, endpoint_name: str, config_name: str) -> Deployment:
         storage, executor = Storage(account_id, region), self._surroundings.executor
         config = self._configs.find(account_id, region, config_name).request
+        hosts = sum(variant.hosts(executor) for variant in config.variants)
         variants = []
         for variant in config.variants:
             model = self._models.served(account_id, region, variant.model_name)
@@ -137,9 +138,10 @@ class EndpointService:
                 variant,
                 replace(model, network_isolation=isolation),
                 tuple(warnings(config, variant, request, executor)),
+                hosts_beside=hosts - variant.hosts(executor),
             )
             variants.append(VariantDeployment(endpoint_name, plan, storage, self._surroundings))
-        return Deployment(config_name, variants)
+        return Deployment(config_name, variants, self._surroundings.closing)
 
     def _deploy(self, endpoint: Endpoint, deployment: Deployment) -> None:
         try:
@@ -148,6 +150,7 @@ class EndpointService:
             _log.info("endpoint %s: %s", endpoint.name, endpoint.state.status)
             if old:
                 old.retire()
+                endpoint.forget(old)
         except DeploymentError as error:
             endpoint.fail(str(error))
             _log.info("endpoint %s: %s %s", endpoint.name, endpoint.state.status, error)

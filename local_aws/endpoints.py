@@ -35,6 +35,7 @@ class EndpointState:
         config_name: of the configuration that it has, or was to have.
         deployment: answers requests; None where nothing does.
         pending: is being brought into service.
+        retiring: answer the last requests to them.
         settings: DeploymentConfig of the latest request that had one.
     """
 
@@ -43,8 +44,14 @@ class EndpointState:
     config_name: str
     deployment: Deployment | None = None
     pending: Deployment | None = None
+    retiring: tuple[Deployment, ...] = ()
     failure_reason: str | None = None
     settings: Mapping[str, Any] | None = None
+
+    @property
+    def answering(self) -> tuple[Deployment, ...]:
+        """All that has requests under way, or may get some."""
+        return (*([self.deployment] if self.deployment else []), *self.retiring)
 
 
 class Endpoint:
@@ -108,11 +115,23 @@ class Endpoint:
             self._move(UPDATING, pending=deployment, failure_reason=None, settings=settings or self._state.settings)
 
     def put_in_service(self, deployment: Deployment) -> Deployment | None:
-        """Ends Creating or Updating well; returns what answered until now."""
+        """Ends Creating or Updating well; returns what answered until now, and is to be retired."""
         with self._lock:
             old = self._state.deployment
-            self._move(IN_SERVICE, config_name=deployment.config_name, deployment=deployment, pending=None)
+            self._move(
+                IN_SERVICE,
+                config_name=deployment.config_name,
+                deployment=deployment,
+                pending=None,
+                retiring=(*self._state.retiring, *([old] if old else [])),
+            )
         return old
+
+    def forget(self, retired: Deployment) -> None:
+        """Notes the end of what answered before."""
+        with self._lock:
+            retiring = tuple(deployment for deployment in self._state.retiring if deployment is not retired)
+            self._state = replace(self._state, retiring=retiring)
 
     def fail(self, reason: str) -> None:
         """Ends Creating or Updating with a reason for a person; what answered until now goes on."""
@@ -120,17 +139,17 @@ class Endpoint:
             status = IN_SERVICE if self._state.deployment else FAILED
             self._move(status, pending=None, failure_reason=reason[:_LONGEST_FAILURE_REASON])
 
-    def begin_deleting(self) -> Deployment | None:
-        """Marks the endpoint as Deleting; returns what answered until now.
+    def begin_deleting(self) -> tuple[Deployment, ...]:
+        """Marks the endpoint as Deleting; returns all that answers still.
 
         Raises:
             ValidationError: it is being created or updated, or deleted already.
         """
         with self._lock:
             self._check_settled()
-            old = self._state.deployment
+            answering = self._state.answering
             self._move(DELETING, deployment=None)
-        return old
+        return answering
 
     def describe(self) -> dict[str, Any]:
         """The answer of DescribeEndpoint."""

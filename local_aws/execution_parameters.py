@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ _MOST_CONCURRENT_TRANSFORMS = 100
 
 
 class ExecutionParametersError(ValueError):
-    """A container's answer is no execution parameters; the message says why, for a person."""
+    """Execution parameters are none that a job may have; the message says why, for a person."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,18 @@ class EffectiveParameters:
     def is_single_record(self) -> bool:
         return self.batch_strategy == "SINGLE_RECORD"
 
-    def warnings(self) -> Iterator[str]:
-        """One sentence for what SageMaker would not let pass."""
+    def check(self) -> None:
+        """
+        Raises:
+            ExecutionParametersError: the product of both numbers is greater than SageMaker lets it be. Of a request
+                alone that is seen when it comes.
+        """
         product = self.max_concurrent_transforms * self.max_payload_mb
         if product > _MOST_MEGABYTES:
-            yield (
+            raise ExecutionParametersError(
                 f"MaxConcurrentTransforms * MaxPayloadInMB is {self.max_concurrent_transforms} * "
-                f"{self.max_payload_mb}, and on SageMaker the product cannot be greater than {_MOST_MEGABYTES}"
+                f"{self.max_payload_mb}; the product cannot be greater than {_MOST_MEGABYTES}. What the request does "
+                f"not name is the container's, by {PATH}, or SageMaker's default: name smaller values in the request"
             )
 
     def __str__(self) -> str:

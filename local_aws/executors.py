@@ -37,6 +37,7 @@ class Program:
             it `has_own_root` not.
         serves_http: whether the program answers HTTP, at port 8080 or where SAGEMAKER_BIND_TO_PORT says, and this
             machine is to reach it.
+        hosts_beside: how many more hosts run the program, started by themselves; this machine's memory is for all.
     """
 
     image: Image
@@ -47,6 +48,7 @@ class Program:
     read_only: tuple[PurePosixPath, ...] = ()
     outer_directories: tuple[PurePosixPath, ...] = ()
     serves_http: bool = False
+    hosts_beside: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,11 @@ class Executor(Protocol):
     @property
     def reaches_server(self) -> bool:
         """Whether a program that is not isolated can be a client of this machine's AWS."""
+
+    @property
+    def remark_on_isolated_serving(self) -> str | None:
+        """What a program reaches over a network that is isolated and `serves_http`; None where nothing, or where
+        `cannot_honor` says it."""
 
     def addresses(self, names: Sequence[str]) -> Sequence[str]:
         """At which name or IP address each host of a new job, of these names, will be reached by the others."""

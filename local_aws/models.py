@@ -14,8 +14,7 @@ from local_aws import admission, listing
 from local_aws.executors import Executor
 from local_aws.hosting_requests import ModelRequest, parse_model
 from local_aws.images import ImageSource
-from local_aws.model_data import read_model_data
-from local_aws.serving_errors import ModelDataError
+from local_aws.model_data import missing_data
 from local_aws.serving_hosts import ServedModel
 from local_aws.storage import Storage
 
@@ -67,11 +66,8 @@ class ModelService:
         arn = arn_formatter("model", request.name, account_id, region)
         admission.check_role(request.role_arn, account_id, region)
         admission.find_serving_image(request.image_uri, self._images, self._executor)
-        if request.data:
-            try:
-                read_model_data(request.data, Storage(account_id, region))
-            except ModelDataError as error:
-                raise ValidationError(message=str(error)) from error
+        if request.data and not Storage(account_id, region).has(request.data):
+            raise ValidationError(message=missing_data(request.data))
         model = Model(request, arn)
         if _models(account_id, region).setdefault(request.name, model) is not model:
             raise ValidationError(message=f'Cannot create already existing model "{arn}".')

@@ -42,6 +42,7 @@ class ProcessExecutor:
     network_interface = "lo"
     has_own_root = False
     reaches_server = True
+    remark_on_isolated_serving = None
     cannot_honor: Mapping[str, str] = {
         "EnableNetworkIsolation": "a process keeps its network; it only gets no AWS endpoint",
     }

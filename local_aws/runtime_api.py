@@ -21,8 +21,7 @@ from local_aws.deployments import NoVariantError, VariantDeployment, log_group
 from local_aws.endpoint_service import EndpointService
 from local_aws.endpoints import NotInServiceError
 from local_aws.serving_errors import AnswerTimeoutError, NoHostError, SendError
-from local_aws.serving_host import Answer
-from local_aws.serving_hosts import invocation
+from local_aws.serving_host import Answer, invocation
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -147,6 +147,7 @@ def _serving(settings: Settings, home: lifecycle.Home, executor: Executor, endpo
         endpoint_url=endpoint_url,
         passed_variables=settings.passed_variables,
         ping_seconds=settings.health_check_seconds,
+        ping_interval_seconds=settings.ping_interval_seconds,
         stop_grace_seconds=min(settings.stop_grace_seconds, SERVING_STOP_GRACE_SECONDS),
         closing=threading.Event(),
     )

@@ -25,7 +25,7 @@ from local_aws.serving_errors import (
 )
 
 # SageMaker's limit for the answer to one /ping.
-_PING_SECONDS = 2.0
+PING_SECONDS = 2.0
 
 # Connections that stay open for later requests.
 _MOST_KEPT = 64
@@ -66,13 +66,29 @@ class Answer:
         return 200 <= self.status < 300
 
 
+def invocation(
+    body: bytes, content_type: str | None, accept: str | None, custom_attributes: str | None = None
+) -> HttpRequest:
+    """The request that SageMaker makes of an invocation; what the client did not name has no header."""
+    headers = {
+        "Content-Type": content_type,
+        "Accept": accept,
+        "X-Amzn-SageMaker-Custom-Attributes": custom_attributes,
+    }
+    return HttpRequest("POST", "/invocations", body, {name: value for name, value in headers.items() if value})
+
+
 class ServingHost:
     """A host from its preparation to its end. Not safe to share by threads but for `send`.
 
     Args:
         name: as `output` gets it.
         environment: of the program.
+        hosts_beside: how many more hosts serve the model.
         parent: gets the host's directory.
+
+    Raises:
+        OSError: the directory cannot be made.
     """
 
     def __init__(
@@ -82,6 +98,7 @@ class ServingHost:
         image: Image,
         environment: Mapping[str, str],
         network_isolation: bool,
+        hosts_beside: int,
         executor: Executor,
         parent: Path,
         output: Output,
@@ -101,6 +118,7 @@ class ServingHost:
             network_isolation=network_isolation,
             read_only=(PurePosixPath("model"),),
             serves_http=True,
+            hosts_beside=hosts_beside,
         )
         (address,) = executor.addresses([name])
         # Short names: a program's temporary directory may hold sockets, whose paths can have 107 characters at most.
@@ -115,7 +133,11 @@ class ServingHost:
         return self._is_ready and self.end() is None
 
     def prepare(self) -> Path:
-        """Makes the directories that the program finds, and returns the model's, which is empty."""
+        """Makes the directories that the program finds, and returns the model's, which is empty.
+
+        Raises:
+            OSError: they cannot be made.
+        """
         model = OptMl(self._host.opt_ml).model
         model.mkdir(parents=True)
         return model
@@ -156,12 +178,16 @@ class ServingHost:
             return True
         if end := self.end():
             raise HealthCheckError(f"{self.name}: {end} before /ping answered with status 200")
-        try:
-            self._is_ready = self.send(HttpRequest("GET", "/ping"), _PING_SECONDS).status == 200
-        except ServingError:
-            # It does not listen yet, or is busy.
-            return False
+        self._is_ready = self.answers_ping()
         return self._is_ready
+
+    def answers_ping(self) -> bool:
+        """Whether /ping says 200 now."""
+        try:
+            return self.send(HttpRequest("GET", "/ping"), PING_SECONDS).status == 200
+        except ServingError:
+            # It does not listen, or is busy.
+            return False
 
     def end(self) -> str | None:
         """How the program ended, as a phrase; None while it runs."""
@@ -192,9 +218,13 @@ class ServingHost:
         except (HTTPError, OSError, ExecutorError) as error:
             raise BrokenAnswerError(f"{self.name} gave no answer: {self.end() or error}") from error
 
+    def withdraw(self) -> None:
+        """Takes no more requests."""
+        self._is_ready = False
+
     def terminate(self) -> None:
         """Asks the program to end."""
-        self._is_ready = False
+        self.withdraw()
         if self._execution:
             self._execution.terminate()
 
@@ -204,7 +234,7 @@ class ServingHost:
 
     def stop(self) -> None:
         """Ends what still runs; the model stays."""
-        self._is_ready = False
+        self.withdraw()
         if self._execution:
             self._execution.close()
 

@@ -64,6 +64,7 @@ class ServingSurroundings:
         endpoint_url: this server's, for programs that are clients of AWS themselves.
         passed_variables: environment variables that programs have from this machine's user; keys, which nothing shows.
         ping_seconds: time that a program has from its start until /ping says 200.
+        ping_interval_seconds: between two health checks of a program that an endpoint has in service.
         stop_grace_seconds: time between SIGTERM and SIGKILL.
         closing: set when the server ends; running programs are killed then.
     """
@@ -73,6 +74,7 @@ class ServingSurroundings:
     endpoint_url: str
     passed_variables: Mapping[str, str] = field(repr=False)
     ping_seconds: float
+    ping_interval_seconds: float
     stop_grace_seconds: float
     closing: threading.Event
 
@@ -84,6 +86,7 @@ class ServingHosts:
         names: the hosts', as `output` gets them.
         storage: the buckets that the model is read from.
         output: gets what the programs write, in one thread for each host, and what there is to say about them.
+        hosts_beside: how many hosts of other models this machine has besides for the same purpose.
     """
 
     def __init__(
@@ -93,12 +96,14 @@ class ServingHosts:
         storage: Storage,
         surroundings: ServingSurroundings,
         output: Output,
+        hosts_beside: int = 0,
     ) -> None:
         self._model = model
         self._names = tuple(names)
         self._storage = storage
         self._surroundings = surroundings
         self._output = output
+        self._hosts_beside = hosts_beside + len(self._names) - 1
         self._hosts: dict[str, ServingHost] = {}
         self._lock = threading.Lock()
         self._turns = itertools.count(1)
@@ -161,20 +166,35 @@ class ServingHosts:
 
     def failed(self) -> Mapping[str, str]:
         """The hosts whose programs have ended, with how, one phrase each."""
-        with self._lock:
-            hosts = list(self._hosts.values())
-        ends = {host.name: host.end() for host in hosts}
+        ends = {name: self.end(name) for name in self._names}
         return {name: end for name, end in ends.items() if end}
 
+    def end(self, name: str) -> str | None:
+        """How the program of a host ended, as a phrase; None while it runs."""
+        return self._host(name).end()
+
+    def answers_ping(self, name: str) -> bool:
+        """Whether the program of a host says now that it is healthy."""
+        return self._host(name).answers_ping()
+
+    def withdraw(self, name: str) -> None:
+        """Sends no more requests to a host until it is replaced."""
+        self._host(name).withdraw()
+
     def replace(self, name: str) -> None:
-        """Starts the program of a host anew, in a fresh directory but for the model, and waits until it is ready.
+        """Ends what still runs of a host, and waits until its program is ready again.
+
+        The program is started anew, in a fresh directory but for the model. Hosts may be replaced side by side.
 
         Raises:
             HealthCheckError: it ended again, or did not say 200 in time; the host stays failed.
             ServingError: it could not be started, or these hosts were closed.
         """
-        with self._lock:
-            old = self._hosts[name]
+        old = self._host(name)
+        self._terminate([old])
+        if self._is_closed.is_set():
+            raise ServingError("the hosts are not needed any more")
+        old.stop()
         new = self._new_host(name)
         try:
             new.take_over(old)
@@ -200,34 +220,49 @@ class ServingHosts:
         self._is_closed.set()
         with self._lock:
             hosts = list(self._hosts.values())
+        self._terminate(hosts)
+        for host in hosts:
+            host.close()
+
+    def _host(self, name: str) -> ServingHost:
+        with self._lock:
+            return self._hosts[name]
+
+    def _terminate(self, hosts: Sequence[ServingHost]) -> None:
+        """Asks the programs to end, and gives them time to."""
         for host in hosts:
             host.terminate()
         deadline = time.monotonic() + self._surroundings.stop_grace_seconds
         while not self._surroundings.closing.is_set() and time.monotonic() < deadline:
             if all(host.wait(_POLL_SECONDS) for host in hosts):
                 break
-        for host in hosts:
-            host.close()
 
     def _prepare(self) -> None:
         uri = self._model.data
         archive = read_model_data(uri, self._storage) if uri else b""
         for name in self._names:
             self._hosts[name] = self._new_host(name)
-            directory = self._hosts[name].prepare()
+            try:
+                directory = self._hosts[name].prepare()
+            except OSError as error:
+                raise ServingError(f"{name}: cannot make its directory: {error}") from error
             if uri:
                 unpack(archive, uri, directory)
 
     def _new_host(self, name: str) -> ServingHost:
-        return ServingHost(
-            name=name,
-            image=self._model.image,
-            environment=self._environment(),
-            network_isolation=self._model.network_isolation,
-            executor=self._surroundings.executor,
-            parent=self._surroundings.directory,
-            output=self._output,
-        )
+        try:
+            return ServingHost(
+                name=name,
+                image=self._model.image,
+                environment=self._environment(),
+                network_isolation=self._model.network_isolation,
+                hosts_beside=self._hosts_beside,
+                executor=self._surroundings.executor,
+                parent=self._surroundings.directory,
+                output=self._output,
+            )
+        except OSError as error:
+            raise ServingError(f"{name}: cannot make its directory: {error}") from error
 
     def _environment(self) -> Mapping[str, str]:
         region, surroundings = self._storage.region, self._surroundings
@@ -262,15 +297,3 @@ class ServingHosts:
             chosen.load += 1
             chosen.turn = next(self._turns)
             return chosen
-
-
-def invocation(
-    body: bytes, content_type: str | None, accept: str | None, custom_attributes: str | None = None
-) -> HttpRequest:
-    """The request that SageMaker makes of an invocation; what the client did not name has no header."""
-    headers = {
-        "Content-Type": content_type,
-        "Accept": accept,
-        "X-Amzn-SageMaker-Custom-Attributes": custom_attributes,
-    }
-    return HttpRequest("POST", "/invocations", body, {name: value for name, value in headers.items() if value})

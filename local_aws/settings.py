@@ -21,6 +21,9 @@ SERVING_STOP_GRACE_SECONDS = 30.0
 # SageMaker's own time for a serving program from its start to its first good health check.
 HEALTH_CHECK_SECONDS = 480.0
 
+# SageMaker's own time between two health checks of a program in service.
+PING_INTERVAL_SECONDS = 5.0
+
 # What `docker run --memory` takes as well.
 _BYTES = re.compile(r"(?P<number>\d+)(?P<unit>[bkmg]?)", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -45,8 +48,8 @@ class Settings:
             requests may name any.
         executor: how an image's program is run, one of `EXECUTORS` (`LOCAL_AWS_EXECUTOR`); None means docker
             where that is possible, else process.
-        memory_bytes: what the containers of one job may use together (`LOCAL_AWS_MEMORY`); None means most of
-            the machine's memory.
+        memory_bytes: what the containers of one job, or of one deployment of an endpoint, may use together
+            (`LOCAL_AWS_MEMORY`); None means most of the machine's memory.
         passed_variables: environment variables that jobs' programs get from whoever starts the server, such as keys of
             other services (their names, separated by commas: `LOCAL_AWS_PASS_ENVIRONMENT`). No request, answer or log
             shows them.
@@ -54,6 +57,8 @@ class Settings:
             (`LOCAL_AWS_STOP_GRACE_SECONDS`).
         health_check_seconds: time that a serving program has from its start until /ping says 200
             (`LOCAL_AWS_HEALTH_CHECK_SECONDS`).
+        ping_interval_seconds: time between two health checks of a program that an endpoint has in service
+            (`LOCAL_AWS_PING_INTERVAL_SECONDS`).
     """
 
     home: Path
@@ -63,6 +68,7 @@ class Settings:
     passed_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     stop_grace_seconds: float = STOP_GRACE_SECONDS
     health_check_seconds: float = HEALTH_CHECK_SECONDS
+    ping_interval_seconds: float = PING_INTERVAL_SECONDS
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -82,6 +88,7 @@ class Settings:
             passed_variables=_passed(environment, "LOCAL_AWS_PASS_ENVIRONMENT"),
             stop_grace_seconds=_seconds(environment, "LOCAL_AWS_STOP_GRACE_SECONDS", STOP_GRACE_SECONDS),
             health_check_seconds=_seconds(environment, "LOCAL_AWS_HEALTH_CHECK_SECONDS", HEALTH_CHECK_SECONDS),
+            ping_interval_seconds=_seconds(environment, "LOCAL_AWS_PING_INTERVAL_SECONDS", PING_INTERVAL_SECONDS),
         )
 
 

@@ -33,6 +33,10 @@ class Storage:
         found, _, _, _ = self._backend.list_objects(self._backend.get_bucket(bucket), prefix, None, None, None)
         return [key.name for key in found]
 
+    def has(self, uri: S3Uri) -> bool:
+        """Whether there is such an object."""
+        return self.has_bucket(uri.bucket) and self._backend.get_object(uri.bucket, uri.key) is not None
+
     def read(self, bucket: str, key: str) -> bytes | None:
         """An object's content; None where there is none of that name."""
         if not self.has_bucket(bucket):

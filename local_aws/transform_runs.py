@@ -103,6 +103,8 @@ class TransformRun:
 
             say(f"{self._request.instance_type}: this machine stands in for it")
             isolation, executor = self._model.network_isolation, self._surroundings.executor
+            if isolation and executor.remark_on_isolated_serving:
+                say(executor.remark_on_isolated_serving)
             for warning in transform_requests.warnings(self._request, isolation, executor):
                 say(f"warning: {warning}")
             with closing(hosts):
@@ -199,8 +201,10 @@ class TransformRun:
             except (ServingError, ExecutionParametersError) as error:
                 say(f"warning: SageMaker's defaults hold for what the request does not say: {error}")
         effective = asked.completed(told)
-        for warning in effective.warnings():
-            say(f"warning: {warning}")
+        try:
+            effective.check()
+        except ExecutionParametersError as error:
+            raise JobFailedError(f"{CLIENT_ERROR}: {error}") from error
         return effective
 
     def _work(

@@ -6,9 +6,10 @@ What happens to an object is told in the host's data log, in SageMaker's words w
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +18,8 @@ from local_aws.channels import S3Uri
 from local_aws.execution_parameters import EffectiveParameters
 from local_aws.job_logs import LogStream
 from local_aws.serving_errors import AnswerTimeoutError, NoHostError, ServingError
-from local_aws.serving_host import Answer
-from local_aws.serving_hosts import ServingHosts, invocation
+from local_aws.serving_host import Answer, invocation
+from local_aws.serving_hosts import ServingHosts
 from local_aws.storage import Storage
 from local_aws.transform_payloads import PayloadError, PayloadRules, assembled
 from local_aws.transform_requests import TransformRequest
@@ -115,6 +116,9 @@ class TransformWork:
         self._storage = storage
         self._data_log = data_log
         self._is_over = is_over
+        self._most = min(parameters.max_concurrent_transforms, _MOST_THREADS)
+        # For payloads, of all objects: those of a large one would fill the memory.
+        self._room = threading.Semaphore(self._most)
 
     @contextmanager
     def running(self, objects: Sequence[TransformObject]) -> Iterator[Sequence[Future[str | None]]]:
@@ -125,17 +129,16 @@ class TransformWork:
             no output because the job is over did not fail.
         """
         self._data_log.say(str(self._parameters))
-        most = min(self._parameters.max_concurrent_transforms, _MOST_THREADS)
         # The payloads of one object are sent side by side too. They have threads of their own: an object's thread waits
         # for those of its payloads.
-        with ThreadPoolExecutor(most) as senders, ThreadPoolExecutor(most) as workers:
+        with ThreadPoolExecutor(self._most) as senders, ThreadPoolExecutor(self._most) as workers:
             yield [workers.submit(self._transform, each, senders) for each in objects]
 
     def _transform(self, entry: TransformObject, senders: ThreadPoolExecutor) -> str | None:
         if self._is_over.is_set():
             return None
         try:
-            answers = senders.map(self._send, self._payloads(entry.source))
+            answers = self._answers(self._payloads(entry.source), senders)
             entry.output_file.write_bytes(assembled(answers, self._request.output.assembles_lines))
         except TransformError as error:
             if self._is_over.is_set():
@@ -143,6 +146,28 @@ class TransformWork:
             self._data_log.say(*error.lines, source=entry.source)
             return error.kind
         return None
+
+    def _answers(self, payloads: Iterator[bytes], senders: ThreadPoolExecutor) -> Iterator[bytes]:
+        """The answers in the payloads' order. A payload is cut when it can be sent, and none after an error."""
+        sent: deque[Future[bytes]] = deque()
+        try:
+            while True:
+                with ExitStack() as stack:
+                    self._room.acquire()
+                    stack.callback(self._room.release)
+                    while sent and sent[0].done():
+                        yield sent.popleft().result()
+                    payload = next(payloads, None)
+                    if payload is None:
+                        break
+                    sent.append(senders.submit(self._send, payload))
+                    stack.pop_all()
+                    sent[-1].add_done_callback(lambda _: self._room.release())
+            while sent:
+                yield sent.popleft().result()
+        finally:
+            for future in sent:
+                future.cancel()
 
     def _payloads(self, source: S3Uri) -> Iterator[bytes]:
         content = self._storage.read(source.bucket, source.key)

@@ -11,7 +11,8 @@ from typing import Any
 from tests.aws import Aws
 
 # Answers who it is (`who`), with any status (`status 400 because`), after a while (`sleep 3`), or by ending (`crash`);
-# anything else comes back reversed. It does not listen before there is a file where its variable GATE says.
+# anything else comes back reversed. After `ping 503` it answers /ping so. It does not listen before there is a file
+# where its variable GATE says.
 SERVE = """\
 #!/usr/bin/env python3
 import json, os, signal, sys, time
@@ -19,20 +20,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+ping = 200
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.answer(200 if self.path == "/ping" else 404, b"")
+        self.answer(ping if self.path == "/ping" else 404, b"")
 
     def do_POST(self):
+        global ping
         body = self.rfile.read(int(self.headers["Content-Length"]))
         command, _, rest = body.decode(errors="replace").partition(" ")
         if command == "crash":
             print("it crashes", flush=True)
             os._exit(3)
+        if command == "ping":
+            ping = int(rest)
         if command == "sleep":
+            print("it sleeps", flush=True)
             time.sleep(float(rest))
         if command == "status":
             code, _, text = rest.partition(" ")

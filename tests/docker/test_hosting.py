@@ -40,6 +40,7 @@ def test_an_endpoint_answers_until_it_is_deleted(hosting: Hosting, aws: DockerAw
     assert hosting.invoke(name, b"\xff\x00\xfe") == b"\xfe\x00\xff"
     aws.eventually(lambda: "it serves" in hosting.log(name))
     assert "Read-only file system" in hosting.log(name)
+    assert any("reaches what listens here on all addresses" in line for line in hosting.log(name)) is isolated
     hosting.delete(name)
     assert hosting.log(name)[-1] == "it ends"
     assert aws.containers() == []
@@ -56,6 +57,15 @@ def test_a_container_that_dies_is_started_anew(hosting: Hosting, aws: DockerAws)
     assert hosting.invoke(name, b"ab") == b"ba"
     (other,) = aws.containers()
     assert other.id != container.id
+
+
+def test_the_hosts_of_an_endpoint_share_the_memory(hosting: Hosting, aws: DockerAws) -> None:
+    model = hosting.model()
+    variants = [hosting.variant(model, VariantName="one", InitialInstanceCount=2), hosting.variant(model)]
+    assert hosting.settle(hosting.create(hosting.config(*variants)))["EndpointStatus"] == "InService"
+    limits = [container.attrs["HostConfig"]["Memory"] for container in aws.containers()]
+    assert len(limits) == 3
+    assert 0 < sum(limits) < aws.engine.info()["MemTotal"]
 
 
 def test_an_image_without_the_program(hosting: Hosting) -> None:

@@ -1,6 +1,7 @@
 """The project's own image: built, pushed and run by a real engine, through the commands that a person types."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def test_a_container_leaves_the_same_files_as_a_process(project: Project, result
 def test_two_containers_train_what_one_with_twice_the_batch_does(project: Project, image: Any) -> None:
     # They have no network but one of their own.
     assert_same_training(project)
+
+
+def test_an_endpoint_of_containers_predicts_and_leaves_none_running(project: Project, results: Path) -> None:
+    way = ("--deploy", results.name, "--predict", "data/images-sets/evaluation", "--undeploy")
+    shown = project.manage_local(*way).stdout
+    assert re.search(r"(\d+) of \1 images predicted", shown)
+    engine, mine = docker.from_env(), {"label": f"local-aws.home={project.environment['LOCAL_AWS_HOME']}"}
+    assert engine.containers.list(all=True, filters=mine, ignore_removed=True) == []
+    assert engine.networks.list(filters=mine) == []
 
 
 def test_the_same_image_is_pushed_once(project: Project, image: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import os
 import signal
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.aws import Aws, start_in_foreground
 from tests.hosting import SERVE, Hosting
@@ -21,7 +24,14 @@ NOT_HEALTHY = (
 )
 
 # Says 503 to /ping, for good.
-NEVER_READY = SERVE.replace("self.answer(200 if", "self.answer(503 if")
+NEVER_READY = SERVE.replace("ping = 200", "ping = 503")
+
+# Says 503 to every other /ping.
+SOMETIMES_ILL = (
+    SERVE.replace("    def do_GET(self):", "    asked = 0\n    def do_GET(self):\n        Handler.asked += 1")
+    .replace("self.answer(ping if", "self.answer(503 if self.asked % 2 == 0 else ping if")
+    .replace('"pid": os.getpid()', '"pid": os.getpid(), "asked": self.asked')
+)
 
 
 @pytest.fixture
@@ -29,6 +39,15 @@ def impatient(tmp_path: Path) -> Iterator[Aws]:
     """A server that gives a program one second to get ready."""
     server = start_in_foreground(tmp_path / "home", LOCAL_AWS_HEALTH_CHECK_SECONDS="1")
     yield Aws(server, tmp_path)
+    server.process.terminate()
+    server.process.wait(20)
+
+
+@pytest.fixture
+def watchful(tmp_path: Path) -> Iterator[Hosting]:
+    """Endpoints of a server that hardly pauses between two health checks."""
+    server = start_in_foreground(tmp_path / "home", LOCAL_AWS_PING_INTERVAL_SECONDS="0.05")
+    yield Hosting(Aws(server, tmp_path))
     server.process.terminate()
     server.process.wait(20)
 
@@ -154,6 +173,30 @@ def test_an_update_takes_place_without_a_gap(hosting: Hosting, tmp_path: Path) -
     hosting.aws.eventually(lambda: not is_running(pid))
 
 
+def test_deleting_an_endpoint_ends_what_an_update_replaced(hosting: Hosting) -> None:
+    name = hosting.deploy()
+    old = pid_of(hosting, name)
+    with slow_request(hosting, name):
+        hosting.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=another_config(hosting))
+        assert hosting.settle(name)["EndpointStatus"] == "InService"
+        assert is_running(old)
+        hosting.delete(name)
+        assert not is_running(old)
+
+
+def test_a_server_that_ends_waits_for_no_answer(own_aws: Any) -> None:
+    hosting = Hosting(own_aws)
+    name = hosting.deploy()
+    old = pid_of(hosting, name)
+    with slow_request(hosting, name):
+        hosting.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=another_config(hosting))
+        hosting.settle(name)
+        own_aws.server.process.terminate()
+        # Its own patience with what does not end is 10 s.
+        assert own_aws.server.process.wait(8) == 0
+    hosting.aws.eventually(lambda: not is_running(old))
+
+
 def test_after_a_failed_update_the_old_hosts_go_on(hosting: Hosting) -> None:
     config = hosting.config(hosting.variant(hosting.model()))
     name = hosting.create(config)
@@ -213,6 +256,15 @@ def test_no_member_of_an_archive_leaves_its_directory(hosting: Hosting) -> None:
         assert reason in endpoint["FailureReason"]
 
 
+def test_an_archive_that_the_disk_has_no_room_for(hosting: Hosting) -> None:
+    member, _ = hosting.member("bomb")
+    member.size = 1 << 60
+    data = hosting.put_model_data(gzip.compress(member.tobuf() + b"x" * 512))
+    endpoint = hosting.settle(hosting.create(hosting.config(hosting.variant(hosting.model(data=data)))))
+    assert endpoint["EndpointStatus"] == "Failed"
+    assert "this machine's disk has no room for bomb" in endpoint["FailureReason"]
+
+
 def test_a_program_that_dies_is_started_anew(hosting: Hosting) -> None:
     name = hosting.deploy()
     first = json.loads(hosting.invoke(name, b"who"))
@@ -224,6 +276,68 @@ def test_a_program_that_dies_is_started_anew(hosting: Hosting) -> None:
     assert second["model"] == first["model"] != {}
     assert hosting.describe(name)["EndpointStatus"] == "InService"
     assert "local_aws: warning: the program ended with exit code 137; it is started anew" in hosting.log(name)
+
+
+def test_a_program_that_gets_ill_is_started_anew(watchful: Hosting) -> None:
+    name = watchful.deploy(data=watchful.model_data(weights="w"))
+    first = json.loads(watchful.invoke(name, b"who"))
+    watchful.invoke(name, b"ping 503")
+    again = "local_aws: the program is in service again"
+    watchful.aws.eventually(lambda: again in watchful.log(name))
+    second = json.loads(watchful.invoke(name, b"who"))
+    assert second["pid"] != first["pid"]
+    assert second["model"] == first["model"] == {"weights": "w"}
+    assert not is_running(first["pid"])
+    reason = "the program did not answer /ping with status 200 within 2 s, 3 times in a row"
+    assert f"local_aws: warning: {reason}; it is started anew" in watchful.log(name)
+
+
+@pytest.mark.slow
+def test_a_program_that_hangs_is_started_anew(watchful: Hosting) -> None:
+    """One that is stopped takes connections and SIGTERM, and answers neither."""
+    name = watchful.deploy()
+    first = pid_of(watchful, name)
+    os.kill(first, signal.SIGSTOP)
+    watchful.aws.eventually(lambda: "local_aws: the program is in service again" in watchful.log(name))
+    assert pid_of(watchful, name) != first
+    assert not is_running(first)
+
+
+@pytest.mark.slow
+def test_a_program_may_be_ill_for_a_moment(watchful: Hosting) -> None:
+    name = watchful.deploy(SOMETIMES_ILL)
+    first = pid_of(watchful, name)
+    watchful.aws.eventually(lambda: json.loads(watchful.invoke(name, b"who"))["asked"] > 7)
+    assert pid_of(watchful, name) == first
+
+
+def test_programs_are_started_anew_side_by_side(hosting: Hosting, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    model = hosting.model(Environment={"GATE": str(gate)})
+    name = hosting.create(hosting.config(hosting.variant(model, InitialInstanceCount=2)))
+    hosting.settle(name)
+    # Of hosts that have nothing to do each gets a request in turn.
+    pids = {pid_of(hosting, name) for _ in range(2)}
+    assert len(pids) == 2
+    gate.unlink()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    hosting.aws.eventually(lambda: sum(line.endswith("it is started anew") for line in hosting.log(name)) == 2)
+    gate.touch()
+    hosting.aws.eventually(lambda: hosting.describe(name)["ProductionVariants"][0]["CurrentInstanceCount"] == 2)
+
+
+def test_a_program_is_started_anew_when_the_disk_lets_it(own_aws: Any) -> None:
+    hosting, jobs = Hosting(own_aws), own_aws.server.home / "jobs"
+    name = hosting.deploy()
+    pid = pid_of(hosting, name)
+    aside = jobs.rename(jobs.with_name("aside"))
+    os.kill(pid, signal.SIGKILL)
+    own_aws.eventually(lambda: any("cannot make its directory" in line for line in hosting.log(name)))
+    aside.rename(jobs)
+    own_aws.eventually(lambda: "local_aws: the program is in service again" in hosting.log(name))
+    assert hosting.invoke(name, b"ab") == b"ba"
 
 
 def test_what_is_under_way_cannot_be_changed(own_aws: Any) -> None:
@@ -253,6 +367,30 @@ def test_everything_ends_with_the_server(own_aws: Any, end: signal.Signals) -> N
 def version(hosting: Hosting, name: str) -> str:
     answer: str = json.loads(hosting.invoke(name, b"who"))["model"]["version"]
     return answer
+
+
+def pid_of(hosting: Hosting, name: str) -> int:
+    pid: int = json.loads(hosting.invoke(name, b"who"))["pid"]
+    return pid
+
+
+def another_config(hosting: Hosting) -> str:
+    return hosting.config(hosting.variant(hosting.model()))
+
+
+@contextlib.contextmanager
+def slow_request(hosting: Hosting, name: str) -> Iterator[None]:
+    """A request that would take a minute is under way when the block begins; what comes of it does not matter."""
+
+    def invoke() -> None:
+        with contextlib.suppress(ClientError, BotoCoreError):
+            hosting.invoke(name, b"sleep 50")
+
+    thread = threading.Thread(target=invoke)
+    thread.start()
+    hosting.aws.eventually(lambda: "it sleeps" in hosting.log(name))
+    yield
+    thread.join()
 
 
 def is_running(pid: int) -> bool:

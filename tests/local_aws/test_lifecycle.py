@@ -118,6 +118,7 @@ def test_it_listens_on_the_loopback_interface_only(server: Any) -> None:
         ("LOCAL_AWS_STOP_GRACE_SECONDS", "soon"),
         ("LOCAL_AWS_STOP_GRACE_SECONDS", "-1"),
         ("LOCAL_AWS_HEALTH_CHECK_SECONDS", "8m"),
+        ("LOCAL_AWS_PING_INTERVAL_SECONDS", "often"),
         ("LOCAL_AWS_EXECUTOR", "magic"),
         ("LOCAL_AWS_MEMORY", "much"),
         ("LOCAL_AWS_MEMORY", "1k"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,34 @@ def test_an_object_that_is_too_large(aws: Any, transforms: Transforms) -> None:
     assert list(transforms.outputs()) == ["b.out"]
     (line,) = transforms.data_log(name)[1:]
     assert line.startswith(f"{aws.bucket}/in/a: ClientError: the object is larger than MaxPayloadInMB, which is 1.")
+
+
+def test_a_program_that_asks_for_too_much_at_a_time(aws: Any, transforms: Transforms) -> None:
+    aws.put(in__a="one")
+    name = transforms.start(transforms.model(PARAMETERS='{"MaxConcurrentTransforms": 20}'))
+    assert transforms.finish(name)["FailureReason"].startswith(
+        "ClientError: MaxConcurrentTransforms * MaxPayloadInMB is 20 * 6; the product cannot be greater than 100."
+    )
+    assert requests(transforms, name) == []
+    # The request has the last word.
+    model = transforms.model(PARAMETERS='{"MaxConcurrentTransforms": 20}')
+    assert transforms.run(model, MaxConcurrentTransforms=1)["TransformJobStatus"] == "Completed"
+
+
+def test_payloads_are_cut_when_they_are_sent(aws: Any, transforms: Transforms) -> None:
+    """The first is refused before the object's end, which cannot be unpacked, is come to."""
+    noise = random.Random(7).randbytes(1 << 20).hex().encode()
+    packed = gzip.compress(b"status 415\n" + noise, 1)[:-100]
+    aws.s3.put_object(Bucket=aws.bucket, Key="in/a", Body=packed)
+    name = transforms.start(
+        transforms.model(),
+        MaxConcurrentTransforms=1,
+        BatchStrategy="SingleRecord",
+        TransformInput={"SplitType": "Line", "CompressionType": "Gzip"},
+    )
+    transforms.finish(name)
+    assert transforms.data_log(name)[1] == f"{aws.bucket}/in/a: ClientError: 415"
+    assert len(requests(transforms, name)) == 1
 
 
 def test_an_object_that_is_not_compressed(aws: Any, transforms: Transforms) -> None:

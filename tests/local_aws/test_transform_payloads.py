@@ -87,9 +87,9 @@ def test_the_request_counts_before_the_container_and_that_before_the_defaults() 
     assert str(ExecutionParameters().completed(ExecutionParameters())) == (
         "MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=MULTI_RECORD"
     )
-    assert list(EffectiveParameters(20, 5, "MULTI_RECORD").warnings()) == []
-    (warning,) = EffectiveParameters(20, 6, "MULTI_RECORD").warnings()
-    assert "20 * 6" in warning
+    EffectiveParameters(20, 5, "MULTI_RECORD").check()
+    with pytest.raises(ExecutionParametersError, match=r"is 20 \* 6; the product cannot be greater than 100"):
+        EffectiveParameters(20, 6, "MULTI_RECORD").check()
 
 
 @pytest.mark.parametrize(
