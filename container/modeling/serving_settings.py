@@ -24,8 +24,12 @@ class Serving(Section):
     """Milliseconds that the first image of a step waits for others, at most; it never waits where none is coming."""
     max_waiting: int = Field(256, ge=1, le=100_000)
     """Images that the server takes on at a time; further requests are told to come again (503)."""
-    max_body_mb: int = Field(6, ge=1, le=1_024)
-    """Largest body of a request, in MB; SageMaker's own limit for endpoints is 6."""
+    max_images: int = Field(10_000, ge=1, le=1_000_000)
+    """Most images of one request."""
+    max_body_mb: int = Field(25, ge=1, le=1_024)
+    """Largest body of a request, in MB; SageMaker's own limit for endpoints is 25."""
+    answer_seconds: float = Field(60.0, gt=0, le=3_600)
+    """Seconds after which a request is given up; SageMaker's own limit for endpoints is 60."""
     max_pixels: int = Field(50_000_000, ge=64, le=1_000_000_000)
     """Largest image, in pixels; it takes up to 16 bytes of memory a pixel while it is decoded."""
     url_hosts: tuple[Annotated[str, Field(pattern=HOST)], ...] = Field((), max_length=100)

@@ -1,7 +1,9 @@
 """The HTTP side: /ping, /invocations and /execution-parameters, and what a client is told when something is wrong."""
 
+import asyncio
+from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -10,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from container.serving.answers import Answer
-from container.serving.errors import BrokenPartError, RefusedError, unavailable
+from container.serving.errors import BrokenPartError, RefusedError, given_up, unavailable
 from container.serving.hosting import Hosting
 from container.serving.incoming import IncomingBody
 
@@ -81,7 +83,28 @@ class Service:
         accept = ",".join(request.headers.getlist("Accept"))
         inference.check_headers(content_type, accept)
         with inference.admission.request() as ticket:
-            return await inference.answer(await body.read(ticket), content_type, accept, ticket)
+            content = await body.read(ticket)
+            return await self._while_wanted(inference.answer(content, content_type, accept, ticket), body)
+
+    async def _while_wanted(self, answering: Coroutine[Any, Any, Answer], body: IncomingBody) -> Answer:
+        """Return the answer, unless it takes too long, or the client leaves first: then nobody works on it any more.
+
+        Raises:
+            RefusedError: it takes too long, or cannot be given.
+            ClientDisconnect: the client is gone.
+        """
+        answer, leaving = asyncio.create_task(answering), asyncio.create_task(body.client_left())
+        seconds = self.hosting.answer_seconds
+        try:
+            await asyncio.wait((answer, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            if leaving.done():
+                raise ClientDisconnect
+            raise given_up(seconds)
+        finally:
+            answer.cancel()
+            leaving.cancel()
 
     def _ready(self) -> "Inference":
         if self.inference is None:

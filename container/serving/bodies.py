@@ -1,22 +1,24 @@
 """From the body of a request to its images: files of images, pixels of the model's size, or URLs.
 
-Nothing is unpickled, and nothing is made that is much larger than the body.
+Nothing is unpickled. JSON takes up to some thirty times its own bytes of memory while it is read: a list of one number
+is four characters, but an object of Python's. Nothing else is made that is much larger than the body.
 """
 
 import base64
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from container.modeling.container_settings import Image
-from container.serving.errors import bad_request
+from container.serving.errors import RefusedError, bad_request, too_large
 from container.serving.media_types import Input
 
 # How an instance names an image's file in base64: TensorFlow Serving's way, and by the name of its input.
@@ -26,6 +28,10 @@ KEYS = (*BASE64_KEYS, "url", "pixels")
 IGNORED_KEYS = ("signature_name",)
 # How long the header of a NumPy file may be, in characters.
 MAX_NPY_HEADER = 1_000
+# Axes of the pixels of one image, and of several.
+AXES = (3, 4)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,22 +52,38 @@ Source = Encoded | Link | NDArray[Any]
 """An image; an array holds pixels of the model's own shape, uint8, or float32 where they are no whole numbers."""
 
 
-def images_of(body: bytes, kind: Input, image: Image) -> Sequence[Source]:
+def images_of(body: bytes, kind: Input, image: Image, max_images: int) -> Sequence[Source]:
     """Return the images in a body, at least one.
 
     Raises:
-        RefusedError: the body is not as docs/serving.md has it.
+        RefusedError: the body is not as docs/serving.md has it, has more images than may be, or needs more memory than
+            there is.
     """
     if not body:
         raise bad_request("the body is empty: send an image")
-    readers: dict[Input, Callable[[], Sequence[Source]]] = {
+    readers: dict[Input, Callable[[], Iterable[Source]]] = {
         Input.IMAGE: lambda: [Encoded(body)],
-        Input.NPY: lambda: list(checked_pixels(_npy_array(body), image)),
+        Input.NPY: lambda: checked_pixels(_npy_array(body, image), image),
         Input.JSON: lambda: _of_document(_json(body, "the body"), image),
-        Input.JSON_LINES: lambda: list(_of_lines(body, image)),
-        Input.CSV: lambda: list(_of_table(body, image)),
+        Input.JSON_LINES: lambda: _of_lines(body, image),
+        Input.CSV: lambda: _of_table(body, image),
     }
-    return readers[kind]()
+    try:
+        return at_most(max_images, readers[kind]())
+    except MemoryError:
+        raise too_large("the body needs more memory than there is: send fewer images at a time") from None
+
+
+def at_most(count: int, images: Iterable[T]) -> list[T]:
+    """Return the images of one request; no more of them are made than may be.
+
+    Raises:
+        RefusedError: there are more.
+    """
+    found = list(islice(images, count + 1))
+    if len(found) > count:
+        raise too_large(f"the request has more than {count:,} images (serving.max_images): send fewer at a time")
+    return found
 
 
 def checked_pixels(pixels: NDArray[Any], image: Image) -> NDArray[Any]:
@@ -77,17 +99,22 @@ def checked_pixels(pixels: NDArray[Any], image: Image) -> NDArray[Any]:
     shape = (image.height, image.width, image.channels)
     if pixels.dtype.kind not in "uif":
         raise bad_request("pixels must be numbers from 0 to 255")
-    if pixels.ndim not in (3, 4) or pixels.shape[-3:] != shape or 0 in pixels.shape:
-        raise bad_request(
-            f"the pixels are of shape {pixels.shape}; the model takes {shape} (height, width, channels), or (images, "
-            f"{', '.join(map(str, shape))}): resize them, or send the images' files, which are resized"
-        )
+    if pixels.ndim not in AXES or pixels.shape[-3:] != shape or 0 in pixels.shape:
+        raise _wrong_shape(pixels.shape, image)
     # Not a number is neither.
     if not (pixels.min() >= 0 and pixels.max() <= 255):
         raise bad_request(f"pixels go from {pixels.min():g} to {pixels.max():g}; they must be finite, 0 to 255")
     pixels = pixels.reshape((-1, *shape))
     is_whole = pixels.dtype.kind in "ui" or bool((pixels == np.rint(pixels)).all())
     return pixels.astype(np.uint8 if is_whole else np.float32)
+
+
+def _wrong_shape(found: tuple[int, ...], image: Image) -> RefusedError:
+    shape = (image.height, image.width, image.channels)
+    return bad_request(
+        f"the pixels are of shape {found}; the model takes {shape} (height, width, channels), or (images, "
+        f"{', '.join(map(str, shape))}): resize them, or send the images' files, which are resized"
+    )
 
 
 def _json(text: bytes, what: str) -> Any:
@@ -97,7 +124,7 @@ def _json(text: bytes, what: str) -> Any:
         raise bad_request(f"{what} is no JSON: {error}") from None
 
 
-def _of_document(document: Any, image: Image) -> Sequence[Source]:
+def _of_document(document: Any, image: Image) -> Iterable[Source]:
     if not isinstance(document, dict):
         raise bad_request('the JSON must be an object: {"instances": [...]}')
     if "instances" not in document:
@@ -108,8 +135,8 @@ def _of_document(document: Any, image: Image) -> Sequence[Source]:
     if not isinstance(instances, list) or not instances:
         raise bad_request('"instances" must be a list of images, at least one')
     if not any(isinstance(instance, dict) for instance in instances):
-        return list(checked_pixels(_array(instances), image))
-    return [_instance(instance, image) for instance in instances]
+        return checked_pixels(_array(instances), image)
+    return (_instance(instance, image) for instance in instances)
 
 
 def _instance(instance: Any, image: Image) -> Source:
@@ -136,10 +163,27 @@ def _one_image(value: Any, image: Image) -> NDArray[Any]:
 
 
 def _array(value: Any) -> NDArray[Any]:
+    """Return nested lists of numbers as an array. numpy.array would make all texts as long as the longest one."""
+    shape: list[int] = []
+    inner, level = value, [value]
+    while isinstance(inner, list):
+        if len(shape) == max(AXES):
+            raise bad_request("the lists of pixels are too deep: images, height, width, channels")
+        size = len(inner)
+        if not all(isinstance(part, list) and len(part) == size for part in level):
+            raise bad_request("pixels must be lists of equal lengths: height, width, channels")
+        shape.append(size)
+        level = list(chain.from_iterable(level))
+        inner = inner[0] if inner else None
+    types = set(map(type, level))
+    if list in types:
+        raise bad_request("pixels must be lists of equal lengths: height, width, channels")
+    if not types <= {int, float}:
+        raise bad_request("pixels must be numbers from 0 to 255")
     try:
-        return np.array(value)
-    except (ValueError, OverflowError, TypeError):
-        raise bad_request("pixels must be lists of equal lengths: height, width, channels") from None
+        return np.array(level, np.float64 if float in types else np.int64).reshape(shape)
+    except OverflowError:
+        raise bad_request("pixels must be numbers from 0 to 255") from None
 
 
 def _decoded(text: str, key: str) -> bytes:
@@ -178,7 +222,7 @@ def _of_table(body: bytes, image: Image) -> Iterator[Source]:
         raise bad_request("the body has no row")
 
 
-def _npy_array(body: bytes) -> NDArray[Any]:
+def _npy_array(body: bytes, image: Image) -> NDArray[Any]:
     """Return the array of a NumPy file. numpy.load would first make room for whatever the header claims."""
     file = io.BytesIO(body)
     try:
@@ -188,6 +232,9 @@ def _npy_array(body: bytes) -> NDArray[Any]:
         raise bad_request(f"the body is no NumPy file: {error}") from None
     if dtype.kind not in "uif":
         raise bad_request(f"the NumPy file holds {dtype}; pixels must be numbers from 0 to 255")
+    # NumPy makes no array of more than 64 axes.
+    if len(shape) not in AXES:
+        raise _wrong_shape(shape, image)
     content = memoryview(body)[file.tell() :]
     if min(shape, default=0) <= 0 or math.prod(shape) * dtype.itemsize != len(content):
         raise bad_request(f"the NumPy file says that it holds {shape} of {dtype}, but has {len(content):,} bytes of it")

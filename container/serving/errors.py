@@ -30,6 +30,14 @@ def too_large(reason: str) -> RefusedError:
     return RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
 
 
+def given_up(seconds: float) -> RefusedError:
+    """Return the refusal of a request whose answer takes too long; it would take as long again."""
+    return RefusedError(
+        HTTPStatus.GATEWAY_TIMEOUT,
+        f"the answer takes more than {seconds:g} seconds (serving.answer_seconds): send fewer images at a time",
+    )
+
+
 def unavailable(reason: str) -> RefusedError:
     """Return the refusal of a request that may be answered when it is sent again."""
     return RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, reason)

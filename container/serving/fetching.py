@@ -7,12 +7,17 @@ checked, and that address is asked. Redirects are not followed.
 
 import ipaddress
 import socket
+import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 
 import certifi
-from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, Timeout
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import parse_url
 
@@ -23,6 +28,9 @@ PORTS = {"http": 80, "https": 443}
 # the answer.
 CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 3.0, 5.0, 15.0
 CHUNK_BYTES = 2**16
+# Where EC2's own services are in IPv6, the instance's credentials among them; as unique local addresses they are none
+# of the link. https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html
+EC2_SERVICES = ipaddress.ip_network("fd00:ec2::/32")
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,15 @@ class Target:
 class Fetcher:
     """Fetches images from the hosts that `serving.url_hosts` names."""
 
-    def __init__(self, hosts: tuple[str, ...], max_bytes: int) -> None:
+    def __init__(self, hosts: tuple[str, ...], max_bytes: int, whole_seconds: float = WHOLE_SECONDS) -> None:
         self._hosts, self._max_bytes = frozenset(host.lower() for host in hosts), max_bytes
+        self._whole_seconds = whole_seconds
 
     def __call__(self, url: str) -> bytes:
-        """Return what lies at a URL; takes some seconds at most.
+        """Return what lies at a URL.
+
+        From the connection on it takes `whole_seconds` at most, less what it took to find the host's address; how long
+        that may take is the resolver's own.
 
         Raises:
             RefusedError: the URL is none that may be fetched, or nothing comes from there that is small enough.
@@ -59,39 +71,34 @@ class Fetcher:
                 HTTPStatus.FORBIDDEN,
                 f"images are not fetched from {target.netloc}: serving.url_hosts names the hosts that are allowed",
             )
-        pool = _connection(target, _address(target))
+        ends = time.monotonic() + self._whole_seconds
         try:
-            return self._fetched(pool, target)
-        except (HTTPError, OSError, ValueError) as error:
+            with _connected(target, _address(target), ends) as connection:
+                content = self._fetched(connection, target)
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            self._check_time(target, ends)
             raise bad_request(f"the image at {target.netloc} cannot be fetched: {type(error).__name__}") from None
-        finally:
-            pool.close()
+        # What was cut off may look whole.
+        self._check_time(target, ends)
+        return content
 
-    def _fetched(self, pool: HTTPConnectionPool, target: Target) -> bytes:
-        ends = time.monotonic() + WHOLE_SECONDS
-        response = pool.urlopen(
-            "GET",
-            target.path,
-            headers={"Host": target.netloc, "Accept": "image/*", "User-Agent": "serve"},
-            redirect=False,
-            retries=False,
-            preload_content=False,
-            decode_content=False,
-        )
-        assert isinstance(response, HTTPResponse)
-        with response:
+    def _fetched(self, connection: HTTPConnection, target: Target) -> bytes:
+        headers = {"Host": target.netloc, "Accept": "image/*", "User-Agent": "serve"}
+        connection.request("GET", target.path, headers=headers, preload_content=False, decode_content=False)
+        with connection.getresponse() as response:
             if response.status != HTTPStatus.OK:
                 followed = "; redirects are not followed" if 300 <= response.status < 400 else ""
                 raise bad_request(f"{target.netloc} answers with status {response.status}{followed}")
             content = bytearray()
-            # As they come: a whole chunk of a slow host may take forever.
             while chunk := response.read1(CHUNK_BYTES):
                 content += chunk
                 if len(content) > self._max_bytes:
                     raise too_large(f"the image at {target.netloc} has more than {self._max_bytes:,} bytes")
-                if time.monotonic() > ends:
-                    raise bad_request(f"the image at {target.netloc} does not come within {WHOLE_SECONDS:g} seconds")
         return bytes(content)
+
+    def _check_time(self, target: Target, ends: float) -> None:
+        if time.monotonic() >= ends:
+            raise bad_request(f"the image at {target.netloc} does not come within {self._whole_seconds:g} seconds")
 
 
 def _target(url: str) -> Target:
@@ -117,26 +124,49 @@ def _address(target: Target) -> str:
         found = socket.getaddrinfo(host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise bad_request(f"there is no host {host}") from None
-    addresses = [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+    addresses = [str(address[0]).partition("%")[0] for *_, address in found]
     for address in addresses:
-        address = getattr(address, "ipv4_mapped", None) or address
-        is_inside = address.is_loopback or address.is_link_local or address.is_unspecified
-        if is_inside or address.is_multicast or address.is_reserved:
+        if leads_inside(address):
             raise RefusedError(HTTPStatus.FORBIDDEN, f"images are not fetched from {host}: it is at {address}")
-    return str(addresses[0])
+    return addresses[0]
 
 
-def _connection(target: Target, address: str) -> HTTPConnectionPool:
-    timeout = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-    if target.scheme == "http":
-        return HTTPConnectionPool(address, target.port, timeout=timeout)
-    host = target.host.strip("[]")
-    return HTTPSConnectionPool(
-        address,
-        target.port,
-        timeout=timeout,
-        cert_reqs="CERT_REQUIRED",
-        ca_certs=certifi.where(),
-        server_hostname=host,
-        assert_hostname=host,
-    )
+def leads_inside(text: str) -> bool:
+    """Return whether an address is the machine itself, its own link's or its cloud's, or no host's at all.
+
+    Private addresses are not inside: hosts of a VPC have them, and the settings name their names.
+    """
+    address = ipaddress.ip_address(text)
+    address = getattr(address, "ipv4_mapped", None) or address
+    is_inside = address.is_loopback or address.is_link_local or address.is_unspecified or address in EC2_SERVICES
+    return is_inside or address.is_multicast or address.is_reserved
+
+
+@contextmanager
+def _connected(target: Target, address: str, ends: float) -> Iterator[HTTPConnection]:
+    """Yield a connection that is cut off when its time ends, whatever the host sends until then."""
+    seconds = max(0.0, ends - time.monotonic())
+    with ExitStack() as stack:
+        # It cannot be cut off before there is one.
+        plain = socket.create_connection((address, target.port), min(CONNECT_SECONDS, seconds))
+        stack.enter_context(plain)
+        # Another name of the same connection: TLS takes the first one over.
+        other = stack.enter_context(plain.dup())
+        timer = threading.Timer(max(0.0, ends - time.monotonic()), _cut_off, (other,))
+        timer.daemon = True
+        timer.start()
+        stack.callback(timer.cancel)
+        plain.settimeout(READ_SECONDS)
+        connection = HTTPConnection(address, target.port, timeout=READ_SECONDS)
+        connection.sock = plain
+        if target.scheme == "https":
+            context = ssl.create_default_context(cafile=certifi.where())
+            connection.sock = context.wrap_socket(plain, server_hostname=target.host.strip("[]"))
+        stack.callback(connection.close)
+        yield connection
+
+
+def _cut_off(connection: socket.socket) -> None:
+    # It may have been closed from the other side, or here just now.
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

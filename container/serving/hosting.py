@@ -18,6 +18,8 @@ DEFAULT_PORT = 8080
 BYTES_PER_MB = 2**20
 # A transform job's payload of 0 MB is one of any size; this is what the setting takes at most.
 MOST_MB = 1_024
+# How long a transform job may be told to wait for an answer: ModelClientConfig, InvocationsTimeoutInSeconds.
+MOST_TRANSFORM_SECONDS = 3_600.0
 # The product of both execution parameters must not be more: CreateTransformJob, MaxPayloadInMB.
 MOST_TRANSFORMED_MB = 100
 # Where Linux tells how much of the processor a container may use: microseconds in each period, and the period.
@@ -35,6 +37,10 @@ class Hosting:
     """Largest body of a request; in a transform job at least the largest that the job sends."""
     max_waiting: int
     """Images that are taken on at a time; in a transform job at least as many as it sends requests."""
+    answer_seconds: float
+    """After which a request is given up; in a transform job as long as one may wait."""
+    max_transformed_mb: int
+    """Largest body that a transform job is taken to send."""
     max_concurrent_transforms: int
     """Requests that a transform job may send at a time."""
 
@@ -46,23 +52,20 @@ class Hosting:
             SettingsError: a variable holds no number, or one out of its range.
         """
         is_batch = variables.get("SAGEMAKER_BATCH", "").lower() == "true"
-        payload_mb, sent_at_once = 1, 1
+        payload_mb, sent_at_once = settings.max_body_mb, 1
         if is_batch:
-            payload_mb = _number(variables, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 1, MOST_MB) or MOST_MB
+            payload_mb = _number(variables, "SAGEMAKER_MAX_PAYLOAD_IN_MB", payload_mb, MOST_MB) or MOST_MB
             sent_at_once = _number(variables, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 1, 100_000)
-        max_body_mb = max(settings.max_body_mb, payload_mb)
+        transformed_mb = min(payload_mb, MOST_TRANSFORMED_MB)
         return cls(
             address=variables.get("BIND_TO_ADDRESS", "0.0.0.0"),
             port=_number(variables, "SAGEMAKER_BIND_TO_PORT", DEFAULT_PORT, 65_535),
-            max_body_mb=max_body_mb,
+            max_body_mb=max(settings.max_body_mb, payload_mb),
             max_waiting=max(settings.max_waiting, sent_at_once),
-            max_concurrent_transforms=max(1, min(settings.batch_size, MOST_TRANSFORMED_MB // settings.max_body_mb)),
+            answer_seconds=MOST_TRANSFORM_SECONDS if is_batch else settings.answer_seconds,
+            max_transformed_mb=transformed_mb,
+            max_concurrent_transforms=min(settings.batch_size, MOST_TRANSFORMED_MB // transformed_mb),
         )
-
-    @property
-    def max_transformed_mb(self) -> int:
-        """Largest body that a transform job may send."""
-        return min(self.max_body_mb, MOST_TRANSFORMED_MB)
 
     @property
     def max_body_bytes(self) -> int:

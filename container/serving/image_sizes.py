@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Iterator
 
 from PIL import Image as Picture
 from PIL import UnidentifiedImageError
@@ -29,9 +30,8 @@ def check_size(content: bytes, max_pixels: int) -> None:
         raise too_large(f"the image has {width}x{height} pixels; {max_pixels:,} are taken")
     if kind == "JPEG" and content.count(START_OF_SCAN) > MOST_SCANS:
         raise too_large(f"the JPEG has more than {MOST_SCANS} scans: save it again")
-    # TensorFlow decodes all frames before it takes the first one.
-    if kind == "GIF" and (pixels := _pixels_of_frames(content)) > max_pixels:
-        raise too_large(f"the frames of the GIF have {pixels:,} pixels; {max_pixels:,} are taken")
+    if kind == "GIF":
+        _check_frames(content, width, height, max_pixels)
 
 
 def _size(content: bytes, kind: str) -> tuple[int, int]:
@@ -51,18 +51,32 @@ def _undecodable(kind: str, error: Exception) -> RefusedError:
     return bad_request(f"the image begins like a {kind}, but cannot be read{reason}")
 
 
-def _pixels_of_frames(content: bytes) -> int:
-    """Return the pixels of all frames of a GIF together, as far as its blocks can be followed.
+def _check_frames(content: bytes, screen_width: int, screen_height: int, max_pixels: int) -> None:
+    """See that the frames of a GIF are not too large.
+
+    TensorFlow decodes all of them before it takes the first one, into an image that is as wide as the widest and as
+    high as the highest:
+    https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/core/lib/gif/gif_io.cc
+    """
+    frames = list(_frames(content))
+    if (pixels := sum(width * height for width, height in frames)) > max_pixels:
+        raise too_large(f"the frames of the GIF have {pixels:,} pixels; {max_pixels:,} are taken")
+    widest = max([screen_width, *(width for width, _ in frames)])
+    highest = max([screen_height, *(height for _, height in frames)])
+    if widest * highest > max_pixels:
+        raise too_large(f"the frames of the GIF need {widest}x{highest} pixels; {max_pixels:,} are taken")
+
+
+def _frames(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the width and the height of each frame of a GIF, as far as its blocks can be followed.
 
     The format: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
     """
-    pixels = 0
     try:
         position = 13 + _color_table(content[10])
         while (block := content[position]) != 0x3B:
             if block == 0x2C:
-                width, height = struct.unpack_from("<HH", content, position + 5)
-                pixels += width * height
+                yield struct.unpack_from("<HH", content, position + 5)
                 # Of the frame's header there is one byte more: the least size of a code.
                 position += 10 + _color_table(content[position + 9]) + 1
             elif block == 0x21:
@@ -73,8 +87,7 @@ def _pixels_of_frames(content: bytes) -> int:
                 position += 1 + length
             position += 1
     except (IndexError, struct.error):
-        pass
-    return pixels
+        return
 
 
 def _color_table(flags: int) -> int:

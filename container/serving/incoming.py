@@ -53,6 +53,11 @@ class IncomingBody:
         self._is_whole = True
         return b"".join(parts)
 
+    async def client_left(self) -> None:
+        """Return when the client hangs up; to be asked once the body is there."""
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+
     async def drain(self) -> None:
         """Pass over the rest of a body that was refused, as far as it comes soon; who asks before sending is told."""
         if self._is_whole or "100-continue" in self._request.headers.get("Expect", "").lower():

@@ -20,7 +20,7 @@ from container.modeling.serving_settings import Serving
 from container.serving.admission import Admission, Ticket
 from container.serving.answers import Answer, answer
 from container.serving.batcher import Batcher
-from container.serving.bodies import Encoded, Link, Source, checked_pixels, images_of
+from container.serving.bodies import Encoded, Link, Source, at_most, images_of
 from container.serving.decoder import Decoder
 from container.serving.fetching import Fetcher
 from container.serving.hosting import Hosting, usable_cores
@@ -55,7 +55,7 @@ class Inference:
     ) -> None:
         self._folder, self._functions, self._model = folder, functions, model
         self._image = folder.settings.image
-        self._max_together = 2 * settings.batch_size
+        self._max_together, self._max_images = 2 * settings.batch_size, settings.max_images
         threads = settings.decoding_threads or usable_cores()
         self._model_thread = model_thread
         self._decoding = ThreadPoolExecutor(threads, "decoding")
@@ -65,7 +65,7 @@ class Inference:
         self._decoder.warm_up()
         self._fetch = Fetcher(settings.url_hosts, hosting.max_body_bytes)
         max_bytes = max(hosting.max_body_bytes, int(MEMORY_SHARE * usable_memory()))
-        self.admission = Admission(hosting.max_waiting, max_bytes)
+        self.admission = Admission(hosting.max_waiting, self._max_together, max_bytes)
         self._batcher: Batcher | None = None
         if step is not None:
             self._batcher = Batcher(
@@ -123,8 +123,8 @@ class Inference:
             return await self._in(self._decoding, self._functions.read, body, content_type)
         kind = input_of(content_type)
         if kind is Input.IMAGE:
-            return images_of(body, kind, self._image)
-        images = await self._in(self._decoding, images_of, body, kind, self._image)
+            return images_of(body, kind, self._image, self._max_images)
+        images = await self._in(self._decoding, images_of, body, kind, self._image, self._max_images)
         ticket.announce(len(images))
         return images
 
@@ -135,12 +135,16 @@ class Inference:
                 images = await self._in(self._decoding, self._pixels_of, images)
                 ticket.announce(len(images))
             return np.stack(await self._each(images, partial(self._probabilities, self._batcher, ticket)))
+        count = None
         if self._functions.input is None:
+            count = len(images)
+            # All of them are in memory at a time, decoded.
+            ticket.hold(count * self._image.height * self._image.width * self._image.channels)
             images = np.stack(await self._each(images, self._pixels))
         prediction = await self._in(self._model_thread, self._functions.predict_with, images, self._model)
         if self._functions.output is not None:
             return prediction
-        return self._functions.as_probabilities(prediction, len(self._folder.classes))
+        return self._functions.as_probabilities(prediction, count, len(self._folder.classes))
 
     async def _write(self, prediction: Any, accept: str) -> Answer:
         if self._functions.output is not None:
@@ -152,7 +156,7 @@ class Inference:
 
     def _pixels_of(self, data: Any) -> Sequence[NDArray[Any]]:
         """Return what input_fn returned as the pixels of images."""
-        return list(checked_pixels(np.asarray(data), self._image))
+        return at_most(self._max_images, self._functions.as_pixels(data, self._image))
 
     async def _probabilities(self, batcher: Batcher, ticket: Ticket, source: Source) -> NDArray[np.float32]:
         pixels = await self._pixels(source)
@@ -175,18 +179,20 @@ class Inference:
         """
         if len(images) == 1:
             return [await function(images[0])]
-        room = asyncio.Semaphore(self._max_together)
+        results: list[Any] = [None] * len(images)
+        numbered = enumerate(images)
 
-        async def one(image: Source) -> NDArray[Any]:
-            async with room:
-                return await function(image)
+        async def work() -> None:
+            for position, image in numbered:
+                results[position] = await function(image)
 
-        tasks = [asyncio.create_task(one(image)) for image in images]
+        workers = [asyncio.create_task(work()) for _ in range(min(len(images), self._max_together))]
         try:
-            return await asyncio.gather(*tasks)
+            await asyncio.gather(*workers)
         finally:
-            for task in tasks:
-                task.cancel()
+            for worker in workers:
+                worker.cancel()
+        return results
 
     async def _in(self, threads: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)

@@ -1,5 +1,6 @@
 """What a request's Content-Type and Accept mean."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -31,6 +32,10 @@ class Output(StrEnum):
 # what kind an image is its bytes tell.
 IMAGES = ("", "application/octet-stream", "binary/octet-stream", "image/jpeg", "image/jpg", "image/png", "image/webp")
 MORE_IMAGES = ("image/gif", "image/bmp", "image/*")
+
+
+# A type and a subtype, both of them names; RFC 9110, 8.3.1.
+CONCRETE = r"[\w!#$&^.+-]+/[\w!#$&^.+-]+"
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,14 @@ def output_of(accept: str) -> Output:
     raise RefusedError(
         HTTPStatus.NOT_ACCEPTABLE, f"there is no answer of the type {accept!r}: accept one of {', '.join(Output)}"
     )
+
+
+def single_type(accept: str) -> str:
+    """Return the one media type that an Accept names, without its weight; empty: none, several, or a range."""
+    media_type = _parsed(accept)
+    if not re.fullmatch(CONCRETE, media_type.name):
+        return ""
+    return ";".join(part for part in accept.split(";") if not re.match(r"\s*q\s*=", part, re.IGNORECASE)).strip()
 
 
 def _output(media_type: MediaType) -> Output | None:

@@ -108,9 +108,9 @@ def _check_input(model: Any, shape: tuple[int, int, int]) -> None:
             "which is given whatever it returns"
         )
     inputs = getattr(model, "inputs", None) or []
-    if len(inputs) != 1 or any(
-        size not in (None, wanted) for size, wanted in zip(inputs[0].shape[1:], shape, strict=True)
-    ):
+    sizes = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()
+    fits = len(sizes) == len(shape) and all(size in (None, wanted) for size, wanted in zip(sizes, shape, strict=True))
+    if not fits:
         raise ModelFolderError(
             f"the model takes {[tuple(tensor.shape) for tensor in inputs]}, but config.json says images of {shape} "
             "(height, width, channels)"

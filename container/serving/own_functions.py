@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from container.modeling.container_settings import Image
 from container.modeling.own_parts.checked import Part
 from container.modeling.own_parts.errors import failure
 from container.modeling.own_parts.parts import load_function
@@ -22,7 +23,9 @@ from container.modeling.own_parts.serving_functions import (
 )
 from container.modeling.serving_settings import Serving
 from container.serving.answers import Answer
+from container.serving.bodies import checked_pixels
 from container.serving.errors import BrokenPartError, RefusedError
+from container.serving.media_types import Output, single_type
 
 logger = logging.getLogger(__name__)
 
@@ -81,30 +84,53 @@ class OwnFunctions:
             BrokenPartError: output_fn failed, or returned no answer.
         """
         result = _called(self.output, prediction, accept)
-        body, content_type = result if isinstance(result, tuple) and len(result) == 2 else (result, accept)
+        plain_type = single_type(accept) or Output.JSON
+        body, content_type = result if isinstance(result, tuple) and len(result) == 2 else (result, plain_type)
         body = body.encode() if isinstance(body, str) else body
         if not isinstance(body, bytes | bytearray) or not isinstance(content_type, str):
             raise _broken(
                 self.output, f"must return text or bytes, or (these, content type); it returned {type(result).__name__}"
             )
+        if not (content_type.isascii() and content_type.isprintable()):
+            raise _broken(self.output, f"returned the content type {content_type!r}, which no header can hold")
         return Answer(bytes(body), content_type)
 
-    def as_probabilities(self, prediction: Any, class_count: int) -> NDArray[np.float32]:
-        """Return what predict_fn returned as the probabilities of each image, shape (images, classes).
+    def as_pixels(self, data: Any, image: Image) -> NDArray[Any]:
+        """Return what input_fn returned as pixels, shape (images, height, width, channels).
 
         Raises:
-            BrokenPartError: they are none.
+            BrokenPartError: they are none, or not those that the model takes.
+        """
+        with _explained(self.input):
+            pixels = np.asarray(data)
+        try:
+            return checked_pixels(pixels, image)
+        except RefusedError as error:
+            found = type(data).__name__ if pixels.dtype == object else f"{pixels.dtype} of shape {pixels.shape}"
+            raise _broken(self.input, f"must return the model's pixels; it returned {found}: {error}") from None
+
+    def as_probabilities(self, prediction: Any, image_count: int | None, class_count: int) -> NDArray[np.float32]:
+        """Return what predict_fn returned as the probabilities of each image, shape (images, classes).
+
+        Args:
+            prediction: of all images; of one it may be of shape (classes,).
+            image_count: how many images predict_fn was given; None: what an input_fn returned.
+            class_count: how many classes there are.
+
+        Raises:
+            BrokenPartError: they are none, or of another number of images.
         """
         with _explained(self.predict):
             probabilities = np.asarray(prediction, np.float32)
         if probabilities.ndim == 1:
             probabilities = probabilities[None]
         is_table = probabilities.ndim == 2 and probabilities.shape[1] == class_count
-        if not is_table or not np.isfinite(probabilities).all():
+        is_whole = is_table and image_count in (None, len(probabilities))
+        if not is_whole or not np.isfinite(probabilities).all():
             raise _broken(
                 self.predict,
-                f"must return finite numbers of shape (images, {class_count}); it returned an array of shape "
-                f"{probabilities.shape}: or set serving.output_fn, which is given whatever predict_fn returns",
+                f"must return finite numbers of shape ({image_count or 'images'}, {class_count}); it returned an array "
+                f"of shape {probabilities.shape}: or set serving.output_fn, which is given whatever predict_fn returns",
             )
         return probabilities
 
@@ -122,7 +148,8 @@ def _explained(part: Part | None) -> Iterator[None]:
         yield
     except RefusedError:
         raise
-    except Exception as error:
+    # sys.exit() and the like would end the server: it runs in a thread, where nobody presses Ctrl-C.
+    except BaseException as error:
         # Logs the traceback.
         logger.error("%s", failure(str(part.choice), error))
         raise BrokenPartError(f"{part.choice} failed: the server's log says why") from None

@@ -53,7 +53,8 @@ def main() -> int:
     except ProjectError as error:
         logger.error("%s", error)
         return 1
-    except Exception as error:
+    # Code of a user's that Keras calls may end in sys.exit(), whose code would be taken for ours.
+    except (Exception, SystemExit) as error:
         logger.error("serving failed with %s", type(error).__name__, exc_info=error)
         return 1
     return 0

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -45,6 +46,14 @@ class Server:
     def log(self) -> str:
         """What it wrote so far."""
         return self.log_file.read_text(encoding="utf-8")
+
+    @property
+    def peak_memory(self) -> int:
+        """The most bytes of memory that it took at a time so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+        assert found
+        return 1024 * int(found[1])
 
     @property
     def invocations(self) -> str:
@@ -153,6 +162,26 @@ def encoded(pixels: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> byt
     """Return an image's file."""
     file = io.BytesIO()
     Picture.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def gif_of_frames(screen: tuple[int, int], *frames: tuple[int, int]) -> bytes:
+    """Return a GIF whose screen and frames are of any widths and heights, all black."""
+    content = b"GIF89a" + struct.pack("<HHBBB", *screen, 0xF6, 0, 0) + bytes(3 * 128)
+    for width, height in frames:
+        # As many codes as fit before they become longer, each behind a code that begins anew.
+        codes = b"".join(b"\x80" + bytes(min(120, width * height - at)) for at in range(0, width * height, 120))
+        codes += b"\x81"
+        blocks = (codes[at : at + 255] for at in range(0, len(codes), 255))
+        content += struct.pack("<BHHHHBB", 0x2C, 0, 0, width, height, 0, 7)
+        content += b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
+    return content + b";"
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """Return the head of a NumPy file of bytes, of any shape."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 

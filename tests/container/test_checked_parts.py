@@ -1,5 +1,6 @@
 """What is checked of what a user's own functions return."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,12 @@ class TestModelBuilder:
 
         model = builder(build)(IMAGE, 4)
         assert (model.outputs[0].dtype, model.outputs[0].shape) == ("float32", (None, 4))
+
+    def test_a_function_that_leaves_the_program_has_failed(self) -> None:
+        def leave(image: Image, class_count: int) -> keras.Model:
+            sys.exit(0)
+
+        assert "m:f failed: SystemExit: 0" in refusal(lambda: builder(leave)(IMAGE, 4))
 
     def test_a_model_may_take_any_size(self) -> None:
         model = sequential(keras.layers.Dense(4, activation="softmax"), shape=(None, None, 3))

@@ -11,6 +11,7 @@ from PIL import Image as Picture
 
 from container.serving.errors import RefusedError
 from container.serving.image_sizes import check_size
+from tests.container.served import gif_of_frames
 
 
 def saved(kind: str, width: int, height: int, frames: int = 1) -> bytes:
@@ -35,6 +36,21 @@ def test_all_frames_of_a_gif_count(frames: int, width: int, height: int) -> None
     check_size(content, frames * width * height)
     with pytest.raises(RefusedError, match="pixels"):
         check_size(content, frames * width * height - 1)
+
+
+SIDES = st.integers(1, 40)
+
+
+@given(st.tuples(SIDES, SIDES), st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=4))
+def test_a_gif_is_as_wide_as_its_widest_frame_and_as_high_as_its_highest(
+    screen: tuple[int, int], frames: list[tuple[int, int]]
+) -> None:
+    content = gif_of_frames(screen, *frames)
+    widths, heights = zip(screen, *frames, strict=True)
+    pixels = max(sum(width * height for width, height in frames), max(widths) * max(heights))
+    check_size(content, pixels)
+    with pytest.raises(RefusedError, match="pixels"):
+        check_size(content, pixels - 1)
 
 
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "WEBP"]), st.integers(0, 200), st.binary(max_size=20))

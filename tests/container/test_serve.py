@@ -17,7 +17,7 @@ from PIL import Image as Picture
 from container.modeling.job import OptMl
 from container.report import facts
 from tests.container.jobs import CLASSES, TINY, lay_out, run
-from tests.container.served import Server, await_ready, encoded, in_base64, in_json, npy, serving, start
+from tests.container.served import Server, await_ready, encoded, in_base64, in_json, npy, npy_header, serving, start
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +172,9 @@ def test_answers_come_as_accept_has_it(server: Server) -> None:
 
 def test_execution_parameters_are_those_of_a_transform_job(server: Server) -> None:
     assert server.get("/execution-parameters").json() == {
-        "MaxConcurrentTransforms": 16,
+        "MaxConcurrentTransforms": 4,
         "BatchStrategy": "SINGLE_RECORD",
-        "MaxPayloadInMB": 6,
+        "MaxPayloadInMB": 25,
     }
 
 
@@ -202,6 +202,11 @@ NOISE = np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8)
         (b'{"instances": [[[[1]]]]}', "application/json", 400, "the model takes (8, 8, 1) (height, width, channels)"),
         (b'{"instances": [[1], [1, 2]]}', "application/json", 400, "lists of equal lengths"),
         (b'{"instances": ["a"]}', "application/json", 400, "must be numbers"),
+        (b'{"instances": [[[["a"]]]]}', "application/json", 400, "must be numbers"),
+        (b'{"instances": [[[[true]]]]}', "application/json", 400, "must be numbers"),
+        (b'{"instances": [[[[[1]]]]]}', "application/json", 400, "too deep"),
+        (b'{"instances": [1, [1]]}', "application/json", 400, "lists of equal lengths"),
+        (b'{"instances": [[]]}', "application/json", 400, "of shape (1, 0)"),
         (b'{"instances": [NaN]}', "application/json", 400, "no JSON"),
         (b'{"instances": [1e999]}', "application/json", 400, "the pixels"),
         (b'{"instances": [' + b"9" * 400 + b"]}", "application/json", 400, ""),
@@ -221,6 +226,8 @@ NOISE = np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8)
         (npy(np.full((8, 8, 1), -1)), "application/x-npy", 400, "from -1 to -1"),
         (npy(np.zeros((8, 8, 3))), "application/x-npy", 400, "the pixels are of shape (8, 8, 3)"),
         (npy(np.zeros((0, 8, 8, 1))), "application/x-npy", 400, "(0, 8, 8, 1)"),
+        (npy(np.zeros(64)), "application/x-npy", 400, "of shape (64,)"),
+        (npy_header(65 * (1,)) + b"1", "application/x-npy", 400, "the model takes (8, 8, 1)"),
         (npy(np.zeros((8, 8, 1), bool)), "application/x-npy", 400, "holds bool"),
         (npy(np.array(["a"])), "application/x-npy", 400, "holds <U1"),
         (npy(np.zeros((8, 8, 1)))[:-1], "application/x-npy", 400, "bytes of it"),
@@ -248,10 +255,7 @@ def test_an_array_is_never_unpickled(server: Server) -> None:
 
 
 def test_a_header_that_claims_too_much_costs_no_memory(server: Server) -> None:
-    header = io.BytesIO()
-    claimed = {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**3, 10**3)}
-    np.lib.format.write_array_header_1_0(header, claimed)
-    status, reason = server.refusal(header.getvalue() + b"few bytes", "application/x-npy")
+    status, reason = server.refusal(npy_header((10**6, 10**3, 10**3)) + b"few bytes", "application/x-npy")
     assert (status, "has 9 bytes of it" in reason) == (400, True)
 
 

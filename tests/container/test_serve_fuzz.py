@@ -1,16 +1,35 @@
-"""`serve` under thousands of mutated requests: none crashes it, and none is answered by a 5xx but 503."""
+"""`serve` under thousands of mutated and of made-up requests: none crashes it, or is answered by a 5xx but 503.
+
+The made-up ones are well-formed, but not what a model takes; what each must be answered with is known.
+"""
 
 import json
+import math
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.container.served import Server, encoded, in_base64, in_json, npy, serving, write_tiny_model
+from tests.container.served import (
+    Server,
+    encoded,
+    gif_of_frames,
+    in_base64,
+    in_json,
+    npy,
+    npy_header,
+    serving,
+    write_tiny_model,
+)
 
 CLIENTS = 8
+MAX_PIXELS, MAX_IMAGES = 1_000_000, 20
+# How much more memory than when it is ready the server may need, in bytes.
+GROWTH = 150 * 2**20
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
 PHOTO = encoded(PIXELS[0], "JPEG")
 SEEDS = (
@@ -54,8 +73,11 @@ PIECES = (
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(write_tiny_model(tmp_path_factory.mktemp("model")), SERVING_MAX_PIXELS="1000000") as server:
+    base = write_tiny_model(tmp_path_factory.mktemp("model"))
+    with serving(base, SERVING_MAX_PIXELS=f"{MAX_PIXELS}", SERVING_MAX_IMAGES=f"{MAX_IMAGES}") as server:
+        ready = server.peak_memory
         yield server
+        assert server.peak_memory - ready < GROWTH
 
 
 def mutated(content: bytes, random: np.random.Generator) -> bytes:
@@ -95,7 +117,7 @@ def request(random: np.random.Generator) -> tuple[bytes, bool]:
         accept,
     )
     head += b"Content-Length: %s\r\n\r\n" % length
-    return (mutated(head, random) if what == 9 else head) + body, what < 8
+    return (mutated(head, random) if what == 9 else head) + body, bool(what < 8)
 
 
 def status(port: int, sent: bytes, is_whole: bool) -> int | None:
@@ -127,6 +149,88 @@ def check(server: Server, count: int) -> None:
     assert {200, 400, 415} <= set(seen)
     assert seen.count(None) < count / 4
     assert "Traceback" not in server.log
+
+
+@dataclass(frozen=True)
+class Made:
+    """A request, and what it must be answered with."""
+
+    content_type: str
+    body: bytes
+    statuses: frozenset[int]
+
+
+def texts_for_numbers(random: np.random.Generator) -> Made:
+    long, many = "a" * int(random.integers(1, 20_000)), int(random.integers(1, 4_000)) * ["b"]
+    pixels = PIXELS[0].tolist()
+    pixels[random.integers(0, 8)][random.integers(0, 8)][random.integers(0, 3)] = long
+    body = in_json(long, *many) if random.integers(0, 2) else in_json(*pixels)
+    return Made("application/json", body, frozenset({400}))
+
+
+def array_of_any_rank(random: np.random.Generator) -> Made:
+    shape = [1] * int(random.integers(0, 70))
+    for axis in random.integers(0, max(len(shape), 1), 3)[: len(shape)]:
+        shape[axis] = int(random.integers(1, 5))
+    return Made("application/x-npy", npy_header(tuple(shape)) + bytes(math.prod(shape)), frozenset({400}))
+
+
+def lists_of_any_depth(random: np.random.Generator) -> Made:
+    pixels: Any = [1, "1", None, True, 2**70, -1, 1e300, {}, []][random.integers(0, 9)]
+    for _ in range(random.integers(1, 9)):
+        pixels = [pixels] * int(random.integers(1, 5))
+        if random.integers(0, 5) == 0:
+            pixels.append(0)
+    return Made("application/json", in_json(*pixels), frozenset({400}))
+
+
+def many_images(random: np.random.Generator) -> Made:
+    count = int(random.integers(1, 2 * MAX_IMAGES))
+    instances = count * [{"b64": in_base64(PHOTO)}]
+    made = {
+        "application/json": in_json(*instances),
+        "application/jsonlines": "\n".join(map(json.dumps, instances)).encode(),
+        "application/x-npy": npy(np.repeat(PIXELS[:1], count, axis=0)),
+    }
+    content_type = list(made)[random.integers(0, len(made))]
+    return Made(content_type, made[content_type], frozenset({200 if count <= MAX_IMAGES else 413}))
+
+
+def gif_of_odd_sizes(random: np.random.Generator) -> Made:
+    sides = 1, 2, 30, 900, 4_000
+    screen, *frames = (
+        (sides[random.integers(0, 5)], sides[random.integers(0, 5)]) for _ in range(random.integers(2, 5))
+    )
+    # What is claimed is as large as what is there, and that is to take no time to make.
+    frames = [(width, 1 if width > 30 else height) for width, height in frames]
+    widths, heights = zip(screen, *frames, strict=True)
+    is_large = max(widths) * max(heights) > MAX_PIXELS
+    return Made("image/gif", gif_of_frames(screen, *frames), frozenset({413} if is_large else {200, 400}))
+
+
+MAKERS = texts_for_numbers, array_of_any_rank, lists_of_any_depth, many_images, gif_of_odd_sizes
+
+
+def check_made(server: Server, count: int) -> None:
+    def one(number: int) -> None:
+        made = MAKERS[number % len(MAKERS)](np.random.default_rng(number))
+        answer = server.post(made.body, made.content_type)
+        # All images of all clients may be more than it takes on.
+        assert answer.status in made.statuses | {503}, (number, made.content_type, made.body[:500], answer.data)
+        assert answer.status == 200 or answer.json().keys() == {"error"}
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(one, range(count)))
+    assert "Traceback" not in server.log
+
+
+def test_made_up_requests_are_answered(server: Server) -> None:
+    check_made(server, 200)
+
+
+@pytest.mark.slow
+def test_thousands_of_made_up_requests_are_answered(server: Server) -> None:
+    check_made(server, 5_000)
 
 
 def test_mutated_requests_are_answered(server: Server) -> None:

@@ -4,20 +4,34 @@ import io
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from tests.container.served import Server, encoded, in_json, npy, serving, write_tiny_model
+from tests.container.served import (
+    Server,
+    encoded,
+    gif_of_frames,
+    in_base64,
+    in_json,
+    npy,
+    npy_header,
+    serving,
+    write_tiny_model,
+)
 
-PIXELS, WAITING = 10_000, 8
+PIXELS, WAITING, IMAGES = 10_000, 8, 100
+# Images that the server fetches at a time.
+FETCHING_THREADS = 8
 PICTURE = encoded(np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8))
 HEAD = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PICTURE)}\r\n\r\n".encode()
 
@@ -25,8 +39,17 @@ HEAD = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PICTURE)}
 class Host(BaseHTTPRequestHandler):
     """A host of images."""
 
+    is_open = threading.Event()
+    """Until it is set, what lies at /later does not come."""
+    asked_later: ClassVar[list[str]] = []
+    """What was asked for there."""
+
     def do_GET(self) -> None:
         if self.path == "/picture.png?size=1":
+            self.answer(200, PICTURE)
+        elif self.path.startswith("/later/"):
+            self.asked_later.append(self.path)
+            self.is_open.wait()
             self.answer(200, PICTURE)
         elif self.path == "/elsewhere":
             self.answer(302, b"", Location="/picture.png?size=1")
@@ -67,6 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, image_host: str) -> Iterato
         SERVING_MAX_BODY_MB="1",
         SERVING_MAX_PIXELS=f"{PIXELS}",
         SERVING_MAX_WAITING=f"{WAITING}",
+        SERVING_MAX_IMAGES=f"{IMAGES}",
         SERVING_URL_HOSTS=json.dumps([image_host, f"localhost:{port}", "nowhere.invalid", "127.0.0.1:9"]),
     ) as server:
         yield server
@@ -122,6 +146,8 @@ def png_of_claimed_size(width: int, height: int) -> bytes:
         encoded(np.zeros((101, 100), np.uint8), "BMP"),
         png_of_claimed_size(2**31 - 1, 2**31 - 1),
         gif(2, 80, 80),
+        gif_of_frames((1, 1), (300, 1), (1, 300)),
+        gif_of_frames((300, 1), (1, 300)),
         encoded(np.zeros((90, 90), np.uint8), "JPEG") + 101 * b"\xff\xda",
     ],
 )
@@ -156,14 +182,73 @@ def test_one_request_may_have_more_images_than_may_wait(server: Server) -> None:
     assert server.probabilities(npy(pixels), "application/x-npy").shape == (10 * WAITING, 3)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", in_json(*(IMAGES + 1) * [{"b64": in_base64(gif_of_frames((1, 1), (1, 1)))}])),
+        ("application/json", in_json(*np.zeros((IMAGES + 1, 8, 8, 3), int).tolist())),
+        ("application/jsonlines", (IMAGES + 1) * (json.dumps({"b64": in_base64(PICTURE)}) + "\n").encode()),
+        ("text/csv", (IMAGES + 1) * (",".join(192 * ["1"]) + "\n").encode()),
+        ("application/x-npy", npy(np.zeros((IMAGES + 1, 8, 8, 3), np.uint8))),
+    ],
+)
+def test_a_request_has_no_more_images_than_it_may(server: Server, content_type: str, body: bytes) -> None:
+    status, reason = server.refusal(body, content_type)
+    assert (status, f"more than {IMAGES} images (serving.max_images)" in reason) == (413, True)
+
+
+def test_texts_in_place_of_pixels_cost_no_memory(server: Server) -> None:
+    before = server.peak_memory
+    status, reason = server.refusal(in_json("a" * 20_000, *6_000 * ["b"]), "application/json")
+    assert (status, "must be numbers" in reason) == (400, True)
+    assert server.peak_memory - before < 100 * 2**20
+
+
+SHORT_OF_MEMORY = """
+import re, resource
+from container.modeling.container_settings import Image
+from container.serving.bodies import images_of
+from container.serving.errors import RefusedError
+from container.serving.media_types import Input
+body = {header!r} + bytes({size})
+used = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1])
+resource.setrlimit(resource.RLIMIT_AS, (used + {size} // 4,) * 2)
+try:
+    images_of(body, Input.NPY, Image(height=8, width=8), 10**9)
+except RefusedError as error:
+    print(error.status, error)
+"""
+
+
+def test_what_needs_more_memory_than_there_is_is_refused() -> None:
+    count = 40_000
+    code = SHORT_OF_MEMORY.format(header=npy_header((count, 8, 8, 3)).replace(b"|u1", b"<f8"), size=count * 192 * 8)
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("413 ")
+    assert "more memory than there is" in told
+
+
 def test_a_client_that_leaves_takes_no_room(server: Server) -> None:
     for _ in range(3 * WAITING):
         with connected(server) as connection:
             connection.sendall(HEAD + PICTURE[:10])
-    ends = time.monotonic() + 20
-    while server.post(PICTURE).status != 200:
-        assert time.monotonic() < ends
-        time.sleep(0.02)
+    until(lambda: server.post(PICTURE).status == 200)
+
+
+def test_for_a_client_that_left_nothing_more_is_done(server: Server, image_host: str) -> None:
+    body = in_json(*({"url": f"http://{image_host}/later/{number}"} for number in range(50)))
+    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    with connected(server) as connection:
+        connection.sendall(f"{head}\r\n".encode() + body)
+        until(lambda: len(Host.asked_later) == FETCHING_THREADS)
+        assert server.post(PICTURE).status == 503
+    # There is room again although the host has not answered.
+    until(lambda: server.post(PICTURE).status == 200)
+    Host.is_open.set()
+    url = f"http://{image_host}/picture.png?size=1"
+    for _ in range(2 * FETCHING_THREADS):
+        assert server.post(in_json({"url": url}), "application/json").status == 200
+    assert len(Host.asked_later) == FETCHING_THREADS
 
 
 def test_an_image_is_fetched_from_a_host_that_is_allowed(server: Server, image_host: str) -> None:
@@ -207,6 +292,14 @@ def test_a_url_that_must_not_be_fetched_is_refused(
 def connected(server: Server) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         yield connection
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to become so."""
+    ends = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
 
 
 def received(connection: socket.socket) -> bytes:

@@ -14,6 +14,8 @@ from tests.container.served import CLASSES, Server, encoded, failed_start, npy, 
 OWN = """\
 import io
 import json
+import sys
+import time
 from http import HTTPStatus
 from pathlib import Path
 
@@ -32,6 +34,10 @@ def input_fn(request_body, content_type):
         raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "not this one")
     if content_type == "text/failing":
         raise KeyError("secret of the code")
+    if content_type == "text/leaving":
+        sys.exit(0)
+    while content_type == "text/waiting" and not Path(__file__).with_name("go").exists():
+        time.sleep(0.02)
     return np.load(io.BytesIO(request_body))
 
 
@@ -43,8 +49,10 @@ def predict_fn(data, model):
 def output_fn(prediction, accept):
     if accept == "text/nothing":
         return None
-    if accept == "text/exact":
+    if accept in ("", "*/*") or accept.startswith("text/exact"):
         return f"{prediction[0]:.3f}"
+    if accept == "text/broken":
+        return "x", "text/x\\nSet-Cookie: x"
     return json.dumps(prediction), "application/own"
 
 
@@ -58,6 +66,20 @@ def bright(model_dir):
     ])
 
 
+def flat(model_dir):
+    import keras
+
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+
+def leaving(model_dir):
+    sys.exit(0)
+
+
+def table(request_body, content_type):
+    return {"pixels": request_body}
+
+
 def no_numbers(data, model):
     return "no numbers"
 
@@ -68,12 +90,29 @@ def wrong_arguments(body):
 
 def failing(model_dir):
     raise OSError("no such weights")
+
+
+def leaving_later(model_dir):
+    import keras
+
+    class Leaving(keras.layers.Layer):
+        is_over = False
+
+        def call(self, pixels):
+            if self.is_over:
+                sys.exit(0)
+            return pixels
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), Leaving(), keras.layers.GlobalAveragePooling2D()])
+    Leaving.is_over = True
+    return model
 """
+END = "raise SystemExit(0)\n\n\ndef model_fn(model_dir):\n    return None\n"
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copied_program(tmp_path_factory.mktemp("program"), {"own.py": OWN}).with_name("serve")
+    return copied_program(tmp_path_factory.mktemp("program"), {"own.py": OWN, "own_end.py": END}).with_name("serve")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +126,8 @@ def all_of(*names: str) -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def all_own(program: Path, base: Path) -> Iterator[Server]:
-    with serving(base, program, **all_of("model_fn", "input_fn", "predict_fn", "output_fn")) as server:
+    functions = all_of("model_fn", "input_fn", "predict_fn", "output_fn")
+    with serving(base, program, SERVING_ANSWER_SECONDS="3", **functions) as server:
         yield server
 
 
@@ -97,9 +137,42 @@ def test_all_four_functions_answer(all_own: Server) -> None:
     assert json.loads(answer.data) == pytest.approx([0.2, 0.8, 0])
 
 
-def test_a_plain_answer_is_of_the_type_that_was_asked_for(all_own: Server) -> None:
-    answer = all_own.post(npy(np.full((2, 3), 51)), "any/thing", {"Accept": "text/exact"})
-    assert (answer.data, answer.headers["Content-Type"]) == (b"0.200", "text/exact")
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("text/exact", "text/exact"),
+        ("text/exact; Version=2;q=0.5", "text/exact; Version=2"),
+        ("text/exact, application/json", "application/json"),
+        ("*/*", "application/json"),
+        ("", "application/json"),
+    ],
+)
+def test_a_plain_answer_is_of_the_one_type_that_was_asked_for(all_own: Server, accept: str, content_type: str) -> None:
+    answer = all_own.post(npy(np.full((2, 3), 51)), "any/thing", {"Accept": accept} if accept else {})
+    assert (answer.data, answer.headers["Content-Type"]) == (b"0.200", content_type)
+
+
+def test_a_content_type_that_no_header_can_hold_is_the_users_error(all_own: Server) -> None:
+    status, reason = all_own.refusal(npy(np.zeros((2, 3))), "any/thing", Accept="text/broken")
+    assert (status, "the output_fn own:output_fn" in reason) == (500, True)
+
+
+def test_a_function_that_leaves_the_program_does_not_end_it(all_own: Server) -> None:
+    status, reason = all_own.refusal(b"x", "text/leaving")
+    assert (status, reason) == (500, "the input_fn own:input_fn failed: the server's log says why")
+    assert "SystemExit: 0" in all_own.log
+    assert all_own.post(npy(np.full((2, 3), 51)), "any/thing").status == 200
+
+
+@pytest.mark.slow
+def test_a_request_that_takes_too_long_is_given_up(all_own: Server, program: Path) -> None:
+    body = npy(np.full((2, 3), 51))
+    try:
+        status, reason = all_own.refusal(body, "text/waiting")
+        assert (status, "more than 3 seconds (serving.answer_seconds)" in reason) == (504, True)
+    finally:
+        (program.parent / "parts" / "go").touch()
+    assert all_own.post(body, "text/waiting").status == 200
 
 
 def test_a_function_may_refuse_a_request(all_own: Server) -> None:
@@ -109,7 +182,7 @@ def test_a_function_may_refuse_a_request(all_own: Server) -> None:
 def test_what_fails_in_a_function_stands_in_the_log_alone(all_own: Server) -> None:
     status, reason = all_own.refusal(b"x", "text/failing")
     assert (status, reason) == (500, "the input_fn own:input_fn failed: the server's log says why")
-    assert "container/parts/own.py:20: KeyError: 'secret of the code'" in all_own.log
+    assert "container/parts/own.py:22: KeyError: 'secret of the code'" in all_own.log
     status, reason = all_own.refusal(npy(np.zeros((2, 3))), "any/thing", Accept="text/nothing")
     assert (status, "returned what it must not" in reason) == (500, True)
     assert "must return text or bytes, or (these, content type); it returned NoneType" in all_own.log
@@ -131,6 +204,9 @@ def test_a_predict_fn_gets_the_projects_pixels_and_gives_numbers(program: Path, 
         verbose = server.post(file, headers={"Accept": "application/json;verbose"}).json()["predictions"]
         assert verbose[0]["predicted_label"] == CLASSES[1]
         assert server.refusal(b"no image", "image/png")[0] == 400
+        status, reason = server.refusal(npy(np.zeros((2, 8, 8, 3))), "application/x-npy")
+        assert (status, "the predict_fn own:predict_fn" in reason) == (500, True)
+        assert "must return finite numbers of shape (2, 3); it returned an array of shape (1, 3)" in server.log
 
 
 @pytest.mark.slow
@@ -139,7 +215,16 @@ def test_an_input_fn_gives_pixels_to_the_projects_model(program: Path, base: Pat
         pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
         assert server.probabilities(npy(pixels), "any/thing").shape == (3, 3)
         status, reason = server.refusal(npy(pixels[:, :4]), "any/thing")
-        assert (status, "(3, 4, 8, 3)" in reason) == (400, True)
+        assert (status, "the input_fn own:input_fn" in reason) == (500, True)
+        assert "must return the model's pixels; it returned uint8 of shape (3, 4, 8, 3)" in server.log
+
+
+@pytest.mark.slow
+def test_an_input_fn_that_returns_no_pixels_is_the_users_error(program: Path, base: Path) -> None:
+    with serving(base, program, SERVING_INPUT_FN="own:table") as server:
+        status, reason = server.refusal(b"x", "any/thing")
+        assert (status, "the input_fn own:table" in reason) == (500, True)
+        assert "must return the model's pixels; it returned dict" in server.log
 
 
 @pytest.mark.slow
@@ -167,8 +252,12 @@ def test_functions_that_are_not_there_end_the_start(
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("own:failing", "container/parts/own.py:56: OSError: no such weights"),
+        ("own:failing", "container/parts/own.py:78: OSError: no such weights"),
         ("own:model_fn", "returned a dict: return a keras.Model, or set serving.predict_fn"),
+        ("own:flat", "the model takes [(None, 4)], but config.json says images of (8, 8, 3)"),
+        ("own:leaving", "the model_fn own:leaving failed at container/parts/own.py:62: SystemExit: 0"),
+        ("own:leaving_later", "SystemExit: 0"),
+        ("own_end:model_fn", "the model_fn own_end:model_fn failed at container/parts/own_end.py:1: SystemExit: 0"),
     ],
 )
 def test_a_model_fn_that_gives_no_model_ends_the_start(program: Path, base: Path, name: str, told: str) -> None:

@@ -104,10 +104,30 @@ def test_a_transform_job_raises_the_limits() -> None:
     assert any_size.max_body_mb == 1024
 
 
-def test_execution_parameters_stay_under_sagemakers_product() -> None:
-    for megabytes in (1, 6, 40, 500):
-        settings = Serving(max_body_mb=megabytes, batch_size=64)
-        hosting = Hosting.from_environment({}, settings)
-        count = hosting.max_concurrent_transforms
-        assert count >= 1
-        assert count * hosting.max_transformed_mb <= 100
+@pytest.mark.parametrize(
+    ("payload", "count", "megabytes"),
+    [("1", 64, 1), ("6", 16, 6), ("50", 2, 50), ("100", 1, 100), ("500", 1, 100), ("0", 1, 100)],
+)
+@pytest.mark.parametrize("own_limit", [1, 6, 25, 500])
+def test_a_transform_job_sends_as_much_at_a_time_as_sagemaker_allows(
+    payload: str, count: int, megabytes: int, own_limit: int
+) -> None:
+    settings = Serving(max_body_mb=own_limit, batch_size=64)
+    job = {"SAGEMAKER_BATCH": "true", "SAGEMAKER_MAX_PAYLOAD_IN_MB": payload}
+    hosting = Hosting.from_environment(job, settings)
+    assert (hosting.max_concurrent_transforms, hosting.max_transformed_mb) == (count, megabytes)
+
+
+@pytest.mark.parametrize(("own_limit", "count", "megabytes"), [(1, 64, 1), (6, 16, 6), (40, 2, 40), (500, 1, 100)])
+@pytest.mark.parametrize("job", [{}, {"SAGEMAKER_BATCH": "true"}])
+def test_where_no_payload_is_told_the_settings_limit_counts(
+    job: dict[str, str], own_limit: int, count: int, megabytes: int
+) -> None:
+    hosting = Hosting.from_environment(job, Serving(max_body_mb=own_limit, batch_size=64))
+    assert (hosting.max_concurrent_transforms, hosting.max_transformed_mb) == (count, megabytes)
+
+
+def test_a_transform_job_waits_longer_for_an_answer() -> None:
+    settings = Serving(answer_seconds=30)
+    assert Hosting.from_environment({}, settings).answer_seconds == 30
+    assert Hosting.from_environment({"SAGEMAKER_BATCH": "true"}, settings).answer_seconds == 3600

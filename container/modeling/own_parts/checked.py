@@ -49,7 +49,8 @@ class Part:
             yield
         except PartError:
             raise
-        except Exception as error:
+        # sys.exit(0) in it would make a job that failed one that ended well.
+        except (Exception, SystemExit) as error:
             raise failure(what or str(self.choice), error) from error
 
     def refused(self, rule: str) -> PartError:

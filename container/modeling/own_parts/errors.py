@@ -45,7 +45,7 @@ def explained_parts() -> Iterator[None]:
         raise failure("a function", error) from error
 
 
-def failure(what: str, error: Exception) -> PartError:
+def failure(what: str, error: BaseException) -> PartError:
     """Return the error that a user reads, and log the traceback."""
     logger.error("%s in container/parts failed", what, exc_info=error)
     place = users_line(error)
@@ -55,7 +55,7 @@ def failure(what: str, error: Exception) -> PartError:
     return PartError(reason)
 
 
-def users_line(error: Exception) -> str:
+def users_line(error: BaseException) -> str:
     """Return the innermost line of container/parts that an error went through, as FILE:LINE; empty: none."""
     lines = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
     # What TensorFlow tells in its text lies deeper than any frame.
@@ -69,7 +69,7 @@ def users_line(error: Exception) -> str:
     return ""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     text = str(error).partition("Traceback (most recent call last)")[0]
     # While TensorFlow traces a function, its text begins with the stack, two lines for each call.
     text = re.split(FILE_IN_TEXT + r", in .*\n.*\n", text)[-1]

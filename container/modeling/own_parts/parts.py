@@ -155,7 +155,7 @@ def imported(choice: Choice) -> Callable[..., Any]:
     """
     try:
         module = importlib.import_module(f"{PACKAGE}.{choice.module}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise failure(str(choice), error) from error
     function = getattr(module, choice.function, None)
     if not callable(function):
