@@ -2,9 +2,10 @@
 """The project's command line: from buckets to the model that serves, on AWS or on this machine (`--local`)."""
 
 import argparse
+import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from manager.console import Terminal
     from manager.image import Flavor
     from manager.local import LocalAws
+    from manager.resuming import EarlierJob
     from manager.session import Session
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -109,35 +111,13 @@ def _command(arguments: argparse.Namespace) -> str:
 
 
 def _act(arguments: argparse.Namespace, session: "Session") -> None:
-    from manager import commands, tuning_commands
+    from manager import commands
 
-    image, earlier, launched = None, None, ""
-    if arguments.resume is not None:
-        # Before all else: what the earlier job needs of the role is a part of what --init_s3_buckets gives it.
-        job = arguments.resume or commands.last_job(session)
-        session, earlier = commands.resumed(session, job, command_line.assignments(arguments))
-    if arguments.from_tuning is not None:
-        job = arguments.from_tuning or tuning_commands.last_tuning_job(session)
-        session = tuning_commands.winners_session(session, job, command_line.assignments(arguments))
-    if arguments.init_s3_buckets:
-        # Its last step is the upload.
-        commands.init_s3_buckets(session, prune=arguments.prune)
-    if arguments.build_and_push_docker_image:
-        image = commands.build_and_push_docker_image(session)
-    if arguments.launch_training or earlier:
-        initialized = arguments.init_s3_buckets
-        launched = commands.launch_training(session, image, initialized=initialized, earlier=earlier)
-    if arguments.launch_tuning:
-        launched = tuning_commands.launch_tuning(session, image, initialized=arguments.init_s3_buckets)
-    if arguments.interrupt is not None:
-        commands.interrupt(session, arguments.interrupt or commands.last_job(session))
-    if arguments.stop_training is not None:
-        commands.stop_training(session, arguments.stop_training or commands.last_job(session))
-    if arguments.stop_tuning is not None:
-        tuning_commands.stop_tuning(session, arguments.stop_tuning or tuning_commands.last_tuning_job(session))
-    goes_on = _watch(arguments, session, launched)
-    if goes_on:
-        _serve(arguments, session, launched)
+    session, earlier = _with_the_jobs_settings(arguments, session)
+    with _undeployed_at_last(arguments, session):
+        launched = _launch(arguments, session, earlier)
+        if _watch(arguments, session, launched):
+            _serve(arguments, session, launched)
     if arguments.status:
         commands.status(session)
     if arguments.history:
@@ -147,6 +127,45 @@ def _act(arguments: argparse.Namespace, session: "Session") -> None:
         commands.compare(session, arguments.compare, with_page=not arguments.dry_run, in_browser=arguments.open)
     if arguments.delete:
         commands.delete(session, with_data=arguments.with_data)
+
+
+def _with_the_jobs_settings(arguments: argparse.Namespace, session: "Session") -> "tuple[Session, EarlierJob | None]":
+    """Return the session by the settings of the job that is resumed, or of the best trial, and the job to resume."""
+    from manager import commands, tuning_commands
+
+    earlier = None
+    if arguments.resume is not None:
+        # Before all else: what the earlier job needs of the role is a part of what --init_s3_buckets gives it.
+        job = arguments.resume or commands.last_job(session)
+        session, earlier = commands.resumed(session, job, command_line.assignments(arguments))
+    if arguments.from_tuning is not None:
+        job = arguments.from_tuning or tuning_commands.last_tuning_job(session)
+        session = tuning_commands.winners_session(session, job, command_line.assignments(arguments))
+    return session, earlier
+
+
+def _launch(arguments: argparse.Namespace, session: "Session", earlier: "EarlierJob | None") -> str:
+    """Do what comes before a job is followed, as far as the flags ask for it; return the launched job, or nothing."""
+    from manager import commands, tuning_commands
+
+    image, launched = None, ""
+    if arguments.init_s3_buckets:
+        # Its last step is the upload.
+        commands.init_s3_buckets(session, prune=arguments.prune)
+    if arguments.build_and_push_docker_image:
+        image = commands.build_and_push_docker_image(session)
+    initialized, uploaded = arguments.init_s3_buckets, arguments.upload_data
+    if arguments.launch_training or earlier:
+        launched = commands.launch_training(session, image, initialized=initialized, uploaded=uploaded, earlier=earlier)
+    if arguments.launch_tuning:
+        launched = tuning_commands.launch_tuning(session, image, initialized=initialized, uploaded=uploaded)
+    if arguments.interrupt is not None:
+        commands.interrupt(session, arguments.interrupt or commands.last_job(session))
+    if arguments.stop_training is not None:
+        commands.stop_training(session, arguments.stop_training or commands.last_job(session))
+    if arguments.stop_tuning is not None:
+        tuning_commands.stop_tuning(session, arguments.stop_tuning or tuning_commands.last_tuning_job(session))
+    return launched
 
 
 def _watch(arguments: argparse.Namespace, session: "Session", launched: str) -> bool:
@@ -179,7 +198,7 @@ def _watch(arguments: argparse.Namespace, session: "Session", launched: str) -> 
 
 
 def _serve(arguments: argparse.Namespace, session: "Session", launched: str) -> None:
-    """Deploy, predict and undeploy, as far as the flags ask for it."""
+    """Deploy and predict, as far as the flags ask for it."""
     from manager import serving_commands
 
     serves = arguments.deploy is not None or arguments.batch_transform is not None
@@ -196,8 +215,30 @@ def _serve(arguments: argparse.Namespace, session: "Session", launched: str) -> 
     if arguments.predict and not arguments.dry_run:
         serving_commands.predict(session, arguments.predict, arguments.output)
     _transform(arguments, session, trained)
+
+
+@contextlib.contextmanager
+def _undeployed_at_last(arguments: argparse.Namespace, session: "Session") -> Iterator[None]:
+    """Carry out --undeploy after what is done within, even where that fails: an endpoint costs money until then."""
+    try:
+        yield
+    except BaseException:
+        if arguments.undeploy and not arguments.dry_run:
+            _undeploy_all_the_same(session)
+        raise
     if arguments.undeploy:
         _undeploy(session, waits=not arguments.dry_run)
+
+
+def _undeploy_all_the_same(session: "Session") -> None:
+    """Undeploy where something failed before, which is what the user is to be told in the end."""
+    session.terminal.prose("not all went well, as is told at the end; --undeploy comes first")
+    try:
+        _undeploy(session, waits=True)
+    except (Exception, KeyboardInterrupt) as error:
+        told = f" ({error})" if str(error) else ""
+        again = f"`{session.command} --undeploy`"
+        session.terminal.warn(f"the endpoint may be running still, and cost money, until {again} is done{told}")
 
 
 def _undeploy(session: "Session", *, waits: bool) -> None:
@@ -217,6 +258,8 @@ def _transform(arguments: argparse.Namespace, session: "Session", trained: str) 
     if arguments.stop_transform is not None:
         job = arguments.stop_transform or serving_commands.last_transform_job(session)
         serving_commands.stop_transform(session, job)
+        if arguments.follow and not arguments.dry_run:
+            serving_commands.await_stopped_transform(session, job)
     results_of = arguments.transform_results
     if arguments.batch_transform is not None:
         model = arguments.from_job or trained or serving_commands.last_completed_job(session)

@@ -1,18 +1,18 @@
 """The transform job that predicts a folder of images, on S3 or of this machine (`--batch_transform`).
 
-A folder of this machine is uploaded into the data bucket, for this job alone, and deleted there when the job's results
-are fetched.
+A folder of this machine is uploaded into the data bucket, for this job alone, and deleted there when the job is over.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from container.dataset.index import IMAGE_EXTENSIONS, find_images
+from container.dataset.image_files import IMAGE_EXTENSIONS
+from container.dataset.index import find_images
 from container.errors import DataError
 from container.modeling.settings import Settings
 from manager import names, training
@@ -66,7 +66,10 @@ def read_batch(aws: Aws, settings: Settings, named: str, job: str, terminal: Ter
     files = {name: directory / name for name in images}
     for name, file in files.items():
         _check_size(settings, str(directory / name), file.stat().st_size)
-    return Batch(ObjectPath(names.data_bucket(settings), f"{names.TRANSFORMS}/{job}/"), len(files), files)
+    # The name of the folder goes with the images: it can be that of their class.
+    uploads = _uploads(settings, job)
+    folder = replace(uploads, key=uploads.key + directory.resolve().name).as_folder()
+    return Batch(folder, len(files), files)
 
 
 def transform_request(settings: Settings, job: str, model: str, batch: Batch) -> Any:
@@ -130,7 +133,7 @@ def plan_transform(request: Any, batch: Batch) -> Plan:
 
 
 def plan_stop(job: str) -> Plan:
-    """Plan the end of a transform job; it keeps the outputs that are whole."""
+    """Plan the end of a transform job; SageMaker stores nothing of it."""
     request = {"TransformJobName": job}
     return Plan((ApiCall("sagemaker", "stop_transform_job", request, f"stop the transform job {job}"),))
 
@@ -141,7 +144,7 @@ def plan_input_removal(aws: Aws, settings: Settings, job: str) -> Plan:
     Raises:
         AwsError: AWS refuses to tell what there is.
     """
-    folder = ObjectPath(names.data_bucket(settings), f"{names.TRANSFORMS}/{job}/")
+    folder = _uploads(settings, job)
     return Plan(
         tuple(
             ApiCall(
@@ -171,6 +174,10 @@ def last_transform_job(aws: Aws, settings: Settings) -> str:
     raise JobError(
         f"there is no transform job of {settings.algorithm_name} yet: launch one by --batch_transform FOLDER"
     )
+
+
+def _uploads(settings: Settings, job: str) -> ObjectPath:
+    return ObjectPath(names.data_bucket(settings), f"{names.TRANSFORMS}/{job}/")
 
 
 def _batch_on_s3(aws: Aws, settings: Settings, uri: str) -> Batch:

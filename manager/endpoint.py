@@ -23,9 +23,9 @@ from manager.pricing import Machines
 from manager.served_model import EXISTS, is_there, model_call
 
 VARIANT = "AllTraffic"
-IN_SERVICE, FAILED = "InService", "Failed"
+IN_SERVICE, FAILED, DELETING = "InService", "Failed", "Deleting"
 # While it is in one of these, SageMaker takes no other change.
-BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", DELETING)
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ class EndpointState:
     def is_busy(self) -> bool:
         """Whether it is being changed."""
         return self.status in BUSY
+
+    def will_serve(self, config: str) -> bool:
+        """Whether it serves by a configuration, or is on the way there."""
+        return self.config == config and self.status not in (FAILED, DELETING)
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ def plan_deployment(settings: Settings, model: Any, config: Any, served: Served)
     calls += _plan_endpoint(settings, config_name, served.endpoint)
     kept = [f"model {model_name}"] * (model_name in served.models)
     kept += [f"endpoint configuration {config_name}"] * (config_name in served.configs)
-    is_same = served.endpoint is not None and served.endpoint.config == config_name and served.endpoint.status != FAILED
+    is_same = served.endpoint is not None and served.endpoint.will_serve(config_name)
     return Plan(tuple(calls), (*kept, *([f"endpoint {names.endpoint(settings)}"] if is_same else [])))
 
 
@@ -240,7 +244,7 @@ def _plan_endpoint(settings: Settings, config: str, state: EndpointState | None)
             is_done_by=partial(_serves, request),
         )
         return [deletion(name), create] if state else [create]
-    if state.config == config:
+    if state.will_serve(config):
         return []
     if state.is_busy:
         raise EndpointError(
@@ -258,7 +262,7 @@ def _serves(request: Any, aws: Aws, error: ClientError) -> bool:
         ProjectError: AWS refuses to tell.
     """
     found = describe_endpoint(aws, request["EndpointName"])
-    return found is not None and found.config == request["EndpointConfigName"]
+    return found is not None and found.will_serve(request["EndpointConfigName"])
 
 
 def _variants(aws: Aws, config: str) -> Any:

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         help="serve the model of a training job by the project's endpoint (default: the last completed one)",
     )
     add("--predict", nargs="+", metavar="IMAGE", help="ask the endpoint about files, all images of folders, and URLs")
-    add("--undeploy", action="store_true", help="end the endpoint, and what it costs")
+    add("--undeploy", action="store_true", help="end the endpoint, and its cost, even where what comes before fails")
     add(
         "--batch_transform", metavar="FOLDER", help="predict the images of a folder, here or s3://, without an endpoint"
     )
@@ -59,7 +59,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="JOB",
         help="write what a transform job predicted into results/JOB/, and show it (default: the last one)",
     )
-    add("--stop_transform", nargs="?", const="", metavar="JOB", help="stop a transform job (default: the last one)")
+    add(
+        "--stop_transform",
+        nargs="?",
+        const="",
+        metavar="JOB",
+        help="stop a transform job, and wait for its end (default: the last one)",
+    )
     # For tests and for the curious: what AWS does to a spot job when it likes.
     add("--interrupt", nargs="?", const="", metavar="JOB", help=argparse.SUPPRESS)
     add("--status", action="store_true", help="show the last training jobs: how long, how they ended, what they cost")

@@ -29,6 +29,17 @@ class LabeledPrediction:
         return self.label == self.prediction.label
 
 
+def folders_around(image: str, folder: str) -> tuple[str, ...]:
+    """Return the folders that may be called as an image's class, those inside first, each time the outermost first.
+
+    Args:
+        image: its path inside a folder, with `/` between the parts.
+        folder: the name of that folder itself.
+    """
+    *inside, _ = image.split("/")
+    return (*inside, folder)
+
+
 def label_of(folders: Sequence[str], classes: Collection[str]) -> str:
     """Return the first of the folders around an image that is called as a class; empty: none is."""
     return next((folder for folder in folders if folder in classes), "")

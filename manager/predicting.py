@@ -14,7 +14,7 @@ from container.dataset.index import find_images
 from container.errors import DataError
 from manager.console import Terminal
 from manager.errors import ImageRefusedError
-from manager.labeled_predictions import LabeledPrediction, label_of
+from manager.labeled_predictions import LabeledPrediction, folders_around, label_of
 from manager.predictor import ENCODED, PARALLEL_REQUESTS, Predictor
 
 URL_SCHEMES = ("http://", "https://")
@@ -37,7 +37,7 @@ class Source:
     file: Path | None = None
     """None: `name` is a URL."""
     folders: tuple[str, ...] = ()
-    """What may be called as its class: the folders around it, the outermost one first."""
+    """What may be called as its class, in the order of `folders_around`; empty: nothing."""
 
     def read(self) -> bytes:
         """Return the image's bytes.
@@ -125,14 +125,13 @@ def _sources(text: str, terminal: Terminal) -> Iterator[Source]:
     if not path.is_dir():
         if not path.exists():
             raise DataError(f"{path} does not exist: name a file, a folder with images, or a URL")
-        yield Source(text, path, (path.resolve().parent.name,))
+        yield Source(text, path, folders_around(path.name, path.resolve().parent.name))
         return
-    names, left_out = find_images(path)
+    (names, left_out), folder = find_images(path), path.resolve().name
     for bad in left_out.bad_files:
         terminal.warn(f"{path / bad.path} is left out: {bad.reason}")
     for name in names:
-        *folders, _ = name.split("/")
-        yield Source(str(path / name), path / name, (*folders, path.resolve().name))
+        yield Source(str(path / name), path / name, folders_around(name, folder))
 
 
 def _predict(predictor: Predictor, source: Source) -> LabeledPrediction | Refusal:

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict
 
 from container.errors import DataError
 from manager.aws import Aws, error_code
-from manager.errors import EndpointError, ImageRefusedError
+from manager.endpoint import DELETING, FAILED, EndpointState, describe_endpoint
+from manager.errors import AwsError, EndpointError, ImageRefusedError
 from manager.plan import is_gone
 
 ENCODED, ARRAY = "application/x-image", "application/x-npy"
@@ -30,6 +31,7 @@ VERBOSE = "application/json;verbose"
 PARALLEL_REQUESTS = 8
 # An endpoint that has too much to do says so by 503, and can have time a moment later.
 RETRIES, FIRST_WAIT_SECONDS = 5, 0.5
+INVALID = ("ValidationError", "ValidationException")
 
 Pixels = NDArray[Any]
 
@@ -142,14 +144,27 @@ class Predictor:
             answer: Any = error.response
             return ImageRefusedError(_reason(answer), int(answer.get("OriginalStatusCode", 500)))
         text = " ".join(error.response["Error"].get("Message", "").split())
-        if "not found" in text or is_gone(error):
+        if is_gone(error) or (error_code(error) in INVALID and "not found" in text):
+            return self._why_not_found(text)
+        if error_code(error) in (*INVALID, "413"):
+            return ImageRefusedError(text, HTTPStatus.BAD_REQUEST)
+        return error
+
+    def _why_not_found(self, text: str) -> EndpointError:
+        """Return why InvokeEndpoint finds no endpoint: it says so of one that is there, but not in service, too."""
+        try:
+            state = describe_endpoint(self.aws, self.endpoint)
+        except AwsError as error:
+            # Who may ask for predictions may be allowed nothing else.
+            return EndpointError(
+                f"no endpoint {self.endpoint!r} is in service; whether there is one is unknown: {error}"
+            )
+        if state is None:
             return EndpointError(
                 f"there is no endpoint {self.endpoint!r} in this account and region: --deploy makes one of the "
                 "project's last model"
             )
-        if error_code(error) in ("ValidationError", "ValidationException", "413"):
-            return ImageRefusedError(text, HTTPStatus.BAD_REQUEST)
-        return error
+        return EndpointError(f"the endpoint {self.endpoint!r} does not answer: {_explained(state, text)}")
 
 
 def parse_predictions(content: bytes) -> tuple[Prediction, ...]:
@@ -187,6 +202,17 @@ class _Answers(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     predictions: tuple[_Answer, ...]
+
+
+def _explained(state: EndpointState, text: str) -> str:
+    """Return what an endpoint is that InvokeEndpoint does not find, saying `text`, and the next step."""
+    if state.status == DELETING:
+        return f"it is {DELETING}; --deploy makes another when that is over"
+    if state.is_busy:
+        return f"it is {state.status}; try again when that is over: --status tells"
+    if state.status == FAILED:
+        return f"it is {FAILED}: {state.failure or 'SageMaker gives no reason'}; --deploy makes it anew"
+    return f"it is {state.status}, but AWS says: {text}"
 
 
 def _reason(answer: Any) -> str:

@@ -150,7 +150,11 @@ def launch_batch_transform(session: Session, named: str, job: str) -> str:
     is_there = model["ModelName"] in endpoint.read_served(session.aws, settings).models
     create = Plan(unchanged=(f"model {model['ModelName']}",)) if is_there else Plan((served_model.model_call(model),))
     request = batch_transform.transform_request(settings, name, model["ModelName"], batch)
-    session.carry_out(create + batch_transform.plan_transform(request, batch))
+    try:
+        session.carry_out(create + batch_transform.plan_transform(request, batch))
+    except AwsError:
+        _remove_input(session, name)
+        raise
     return name
 
 
@@ -165,11 +169,13 @@ def monitor_transform(session: Session, job: str) -> bool:
     if ended is None:
         session.terminal.plain(f"\n{job} goes on. Follow it again by `{again}`, stop it by `{stop}`.")
         return False
-    status, partly = ended["TransformJobStatus"], f"--transform_results {job} fetches what it predicted before"
-    if status == "Failed":
-        raise JobError(f"{job} failed: {ended.get('FailureReason', 'SageMaker gives no reason')}; {partly}")
-    if status == "Stopped":
-        raise JobError(f"{job} was stopped before it was done; {partly}")
+    _remove_input(session, job)
+    status = ended["TransformJobStatus"]
+    if status == FAILED:
+        reason = ended.get("FailureReason", "SageMaker gives no reason")
+        raise JobError(f"{job} failed: {reason}{_hint_of_outputs(session, ended)}")
+    if status == monitoring.STOPPED:
+        raise JobError(f"{job} was stopped before it was done: {monitoring.STORES_NOTHING}")
     session.terminal.done(f"{job} completed")
     return True
 
@@ -183,10 +189,11 @@ def transform_results(session: Session, job: str) -> None:
     from manager import transform_results
 
     description = monitoring.describe_transform_job(session.aws, job)
+    if description["TransformJobStatus"] in ENDED:
+        _remove_input(session, job)
     rows = transform_results.collect(session.aws, description, session.terminal)
     file = transform_results.results_file(session.project_root / results.FOLDER, job)
     labeled_predictions.write_predictions(file, rows)
-    session.carry_out(batch_transform.plan_input_removal(session.aws, session.settings, job))
     labeled_predictions.show_predictions(rows, session.settings.evaluation, session.terminal)
     session.terminal.plain(f"the predictions are in {file.relative_to(session.project_root)}")
 
@@ -197,10 +204,26 @@ def stop_transform(session: Session, job: str) -> None:
     Raises:
         ProjectError: the job is over already, does not exist, or AWS refuses.
     """
-    status = monitoring.describe_transform_job(session.aws, job)["TransformJobStatus"]
-    if status in ENDED:
-        raise JobError(f"{job} is over: its status is {status}; --transform_results {job} fetches what it predicted")
+    description = monitoring.describe_transform_job(session.aws, job)
+    if (status := description["TransformJobStatus"]) in ENDED:
+        _remove_input(session, job)
+        raise JobError(f"{job} is over: its status is {status}{_hint_of_outputs(session, description)}")
     session.carry_out(batch_transform.plan_stop(job))
+
+
+def await_stopped_transform(session: Session, job: str) -> None:
+    """Wait until a transform job that is being stopped is over, and remove what was uploaded for it.
+
+    Raises:
+        ProjectError: the job does not exist, or AWS refuses.
+    """
+    if monitoring.wait_for_transform_job(session.aws, job, session.terminal):
+        _remove_input(session, job)
+    else:
+        again = f"{session.command} --monitor {job}"
+        session.terminal.plain(
+            f"\n{job} is still being stopped: `{again}` removes what was uploaded for it after that."
+        )
 
 
 def warn_of_endpoint(session: Session) -> None:
@@ -251,6 +274,22 @@ def is_transform_job(session: Session, job: str) -> bool:
 
 def _model_request(session: Session, model: TrainedModel, hosting: Hosting) -> Any:
     return served_model.model_request(session.settings, session.aws.place, model, hosting)
+
+
+def _hint_of_outputs(session: Session, description: Any) -> str:
+    """Return how the outputs of a transform job that is over are fetched; empty: it left none."""
+    if not monitoring.output_keys(session.aws, monitoring.output_folder(description)):
+        return ""
+    return f"; --transform_results {description['TransformJobName']} fetches what it predicted"
+
+
+def _remove_input(session: Session, job: str) -> None:
+    """Remove the images that were uploaded for a transform job that is over, or was never launched."""
+    try:
+        session.carry_out(batch_transform.plan_input_removal(session.aws, session.settings, job))
+    except AwsError as error:
+        # How the job ended is worth more.
+        session.terminal.warn(f"the images that were uploaded for {job} are not removed: {error}")
 
 
 def _confirm_cost(session: Session, machines: Machines, *, asks: bool) -> None:

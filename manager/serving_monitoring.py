@@ -20,6 +20,9 @@ LAST_LINES = 20
 # In which the newest of them can be, where an endpoint has several instances.
 LAST_STREAMS = 4
 OUTPUT_SUFFIX = ".out"
+STOPPED = "Stopped"
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StopTransformJob.html
+STORES_NOTHING = "SageMaker stores nothing of a transform job that is stopped"
 
 
 def wait_for_endpoint(aws: Aws, name: str, terminal: Terminal) -> tuple[bool, EndpointState | None]:
@@ -116,6 +119,29 @@ def follow_transform_job(aws: Aws, job: str, terminal: Terminal) -> Any:
                 return description
             set_status(f"{status} for {duration(time.monotonic() - begun)}, {done:,} images are done")
     return None
+
+
+def wait_for_transform_job(aws: Aws, job: str, terminal: Terminal) -> bool:
+    """Wait until a transform job is over; Ctrl-C ends the waiting, nothing else. Return whether it is over.
+
+    Raises:
+        JobError: there is no such job.
+        AwsError: AWS does not answer.
+    """
+    with ctrl_c_as_event() as leave, terminal.status() as set_status:
+        for description in looks(partial(describe_transform_job, aws, job), leave, set_status):
+            status = description["TransformJobStatus"]
+            if status in ENDED:
+                terminal.heading(f"{datetime.now():%H:%M:%S} {status}")
+                return True
+            set_status(status)
+    return False
+
+
+def input_name(description: Any) -> str:
+    """Return the name of the folder that a transform job predicts."""
+    source = description["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
+    return ObjectPath.parse(source).key.rstrip("/").rpartition("/")[2]
 
 
 def output_folder(description: Any) -> ObjectPath:

@@ -12,14 +12,13 @@ from botocore import xform_name
 from container.modeling.settings import Settings
 from manager import names
 from manager.aws import LARGE_PAGES, Aws
-from manager.endpoint import BUSY, deletion
+from manager.endpoint import BUSY, DELETING, deletion
 from manager.errors import EndpointError, JobError
 from manager.job_logs import JobLogs, group_removal, log_removals, read_job_logs
 from manager.plan import ApiCall
 from manager.training import is_own
 
 RUNNING = ("InProgress", "Stopping")
-DELETING = "Deleting"
 
 
 @dataclass(frozen=True)

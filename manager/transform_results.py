@@ -9,10 +9,10 @@ from manager.aws import Aws
 from manager.calls import ObjectPath
 from manager.console import Terminal
 from manager.errors import EndpointError, ResultsError
-from manager.labeled_predictions import LabeledPrediction, label_of
+from manager.labeled_predictions import LabeledPrediction, folders_around, label_of
 from manager.monitoring import ENDED
 from manager.predictor import parse_predictions
-from manager.serving_monitoring import OUTPUT_SUFFIX, output_folder, output_keys
+from manager.serving_monitoring import OUTPUT_SUFFIX, STOPPED, STORES_NOTHING, input_name, output_folder, output_keys
 
 FILE = "predictions.csv"
 PARALLEL_DOWNLOADS = 16
@@ -33,15 +33,15 @@ def collect(aws: Aws, description: Any, terminal: Terminal) -> tuple[LabeledPred
     job, status = description["TransformJobName"], description["TransformJobStatus"]
     if status not in ENDED:
         raise ResultsError(f"{job} has no results yet: its status is {status}; --monitor {job} tells when it is done")
-    folder = output_folder(description)
+    folder, source = output_folder(description), input_name(description)
     keys = sorted(output_keys(aws, folder))
     if not keys:
-        reason = description.get("FailureReason")
+        reason = STORES_NOTHING if status == STOPPED else description.get("FailureReason")
         raise ResultsError(f"{job} left no outputs in {folder}" + (f": {reason}" if reason else ""))
     rows = []
     with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as pool, terminal.progress("fetch outputs", len(keys)) as advance:
         try:
-            for row in pool.map(partial(_fetch, aws, folder), keys):
+            for row in pool.map(partial(_fetch, aws, folder, source), keys):
                 rows.append(row)
                 advance(1)
         finally:
@@ -54,7 +54,7 @@ def results_file(directory: Path, job: str) -> Path:
     return directory / job / FILE
 
 
-def _fetch(aws: Aws, folder: ObjectPath, key: str) -> LabeledPrediction:
+def _fetch(aws: Aws, folder: ObjectPath, source: str, key: str) -> LabeledPrediction:
     with aws.explained(f"could not download s3://{folder.bucket}/{key}"):
         content = aws.client("s3").get_object(Bucket=folder.bucket, Key=key)["Body"].read()
     try:
@@ -62,5 +62,5 @@ def _fetch(aws: Aws, folder: ObjectPath, key: str) -> LabeledPrediction:
     except (EndpointError, ValueError) as error:
         raise ResultsError(f"s3://{folder.bucket}/{key} is no prediction of one image: {error}") from None
     name = key.removeprefix(folder.key).removesuffix(OUTPUT_SUFFIX)
-    *folders, _ = name.split("/")
+    folders = folders_around(name, source)
     return LabeledPrediction(name, prediction, label_of(folders, prediction.probabilities))

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.end_to_end.test_training_jobs import aws
 from tests.project import Project
 
 WAY = ("--init_s3_buckets", "--build_and_push_docker_image", "--launch_training", "--download_results", "--deploy")
+OWN_FUNCTION = 'def output_fn(prediction, accept):\n    return "mine", "text/plain"\n'
 # Long enough to tell the images apart.
 LEARN = ("--set", "training.epochs=30", "--set", "training.patience=0", "--set", "training.learning_rate=0.01")
 SETS = "data/images-sets/evaluation"
@@ -20,11 +22,34 @@ EQUAL = 1e-5
 
 
 @pytest.fixture(scope="module")
-def served(split_project: Project) -> Project:
-    """A project with one trained model, which its endpoint serves."""
+def sagemaker(split_project: Project) -> Any:
+    return split_project.client("sagemaker")
+
+
+@pytest.fixture(scope="module")
+def deployed(split_project: Project, sagemaker: Any) -> str:
+    """The endpoint configuration by which a project's endpoint serves its one trained model."""
     shown = split_project.manage_local(*WAY, *LEARN).stdout
     assert "shades is in service" in shown
+    return configuration(sagemaker)
+
+
+@pytest.fixture
+def served(split_project: Project, deployed: str, sagemaker: Any) -> Project:
+    """A project with one trained model, which its endpoint serves, whatever the test before made of that."""
+    if configuration(sagemaker) != deployed:
+        split_project.manage_local("--deploy", trained_job(split_project))
+        assert configuration(sagemaker) == deployed
     return split_project
+
+
+@pytest.fixture
+def own_function(served: Project) -> Iterator[tuple[str, ...]]:
+    """The arguments that deploy a model with a function that came into being after the training."""
+    file = served.root / "container" / "parts" / "later.py"
+    file.write_text(OWN_FUNCTION)
+    yield ("--deploy", "--set", "serving.output_fn=later:output_fn")
+    file.unlink()
 
 
 def trained_job(project: Project) -> str:
@@ -171,12 +196,11 @@ def test_other_settings_take_over_in_place(served: Project) -> None:
 
 
 @pytest.mark.slow
-def test_a_function_that_the_image_lacks_leaves_the_other_model_at_work_until_it_is_pushed(served: Project) -> None:
+def test_a_function_that_the_image_lacks_leaves_the_other_model_at_work_until_it_is_pushed(
+    served: Project, own_function: tuple[str, ...]
+) -> None:
     before = endpoint(served)
-    own = 'def output_fn(prediction, accept):\n    return "mine", "text/plain"\n'
-    (served.root / "container" / "parts" / "later.py").write_text(own)
-    serve = ("--deploy", "--set", "serving.output_fn=later:output_fn")
-    failed = served.manage("--local", *serve)
+    failed = served.manage("--local", *own_function)
     assert failed.returncode == 1
     assert "warning: your functions of serving are those of the image that trained the model" in failed.stderr
     assert re.search(r"error: shades was not changed, and serves by \S+ as before: ", failed.stderr)
@@ -184,22 +208,33 @@ def test_a_function_that_the_image_lacks_leaves_the_other_model_at_work_until_it
     assert endpoint(served)["EndpointConfigName"] == before["EndpointConfigName"]
     served.manage_local("--predict", SETS)
 
-    served.manage_local("--build_and_push_docker_image", *serve, "--set", "endpoint.image=present")
+    served.manage_local("--build_and_push_docker_image", *own_function, "--set", "endpoint.image=present")
     refused = served.manage("--local", "--predict", SETS)
     assert refused.returncode == 1
     assert "an answer is none of application/json;verbose: 'mine'" in refused.stderr
 
 
-def test_nothing_is_left_running(served: Project) -> None:
-    served.manage_local("--undeploy")
+def test_nothing_is_left_running_though_a_prediction_failed(served: Project) -> None:
+    refused = served.manage("--local", "--predict", "data_handler.py", "--undeploy")
+    assert refused.returncode == 1
+    assert "error: 1 of 1 images were not predicted" in refused.stderr
     sagemaker = served.client("sagemaker")
     assert sagemaker.list_endpoints()["Endpoints"] == []
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     assert sagemaker.list_models()["Models"] == []
+    # This project's AWS runs no containers, of which tests/docker tells.
     assert serving_processes(served) == []
     failed = served.manage("--local", "--predict", SETS)
     assert failed.returncode == 1
     assert "error: there is no endpoint 'shades' in this account and region: --deploy makes one" in failed.stderr
+
+
+def configuration(sagemaker: Any) -> str:
+    """The name of the endpoint configuration that an endpoint is in service with; empty: there is none."""
+    for found in sagemaker.list_endpoints()["Endpoints"]:
+        if found["EndpointStatus"] == "InService":
+            return str(sagemaker.describe_endpoint(EndpointName=found["EndpointName"])["EndpointConfigName"])
+    return ""
 
 
 def endpoint(project: Project) -> Any:

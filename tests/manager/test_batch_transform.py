@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.validate import ParamValidator
 
+import project_manager
 from container.errors import DataError, SettingsError
 from container.modeling.config_file import load_settings
 from container.modeling.settings import Settings
@@ -19,16 +20,17 @@ from manager import batch_transform, names, serving_commands
 from manager.batch_transform import Batch
 from manager.calls import ObjectPath
 from manager.console import Terminal
-from manager.errors import JobError, ResultsError
+from manager.errors import AwsError, JobError, ResultsError
 from manager.plan import describe
 from manager.session import Session
 from tests.conftest import png
 from tests.manager.price_list import answer_with, offer
 from tests.manager.serving_answers import BEGUN, JOB, Account
 from tests.manager.test_endpoint import account, configured, make_role, session, told
+from tests.manager.test_endpoint_removal import called
 from tests.manager.wire import Answer, Wire
 
-__all__ = ["account"]
+__all__ = ["account", "called"]
 
 TRANSFORM = "digits-cnn-batch-300102-030405"
 CLASSES = ("dark", "grey", "light")
@@ -74,7 +76,7 @@ class TestBatch:
     ) -> None:
         (images / "dark" / "broken.png").write_bytes(b"x")
         batch = self.read(wire, terminal, str(images))
-        assert str(batch.folder) == f"s3://serving-tests.data/transforms/{TRANSFORM}/"
+        assert str(batch.folder) == f"s3://serving-tests.data/transforms/{TRANSFORM}/images/"
         assert list(batch.files) == ["dark/0.png", "dark/1.png", "light/ü 1.png"]
         assert batch.images == 3
         assert "broken.png is left out" in told(terminal)
@@ -168,13 +170,34 @@ def asking(account: Account, wire: Wire, terminal: Terminal, project: str, tmp_p
     return replace(session(wire, settings, terminal), project_root=tmp_path)
 
 
-def finished(wire: Wire, account: Account, settings: Settings, outputs: dict[str, bytes], **changes: Any) -> None:
-    """Let the transform job be over with these outputs."""
+def finished(
+    wire: Wire,
+    account: Account,
+    settings: Settings,
+    outputs: dict[str, bytes],
+    *,
+    source: str = "s3://any/evaluation/",
+    **changes: Any,
+) -> None:
+    """Let the transform job be over with these outputs of the images of a folder."""
     bucket, folder = names.output_bucket(settings), f"transforms/{TRANSFORM}/"
     for name, content in outputs.items():
         wire.aws().client("s3").put_object(Bucket=bucket, Key=f"{folder}{name}.out", Body=content)
-    job = {"TransformOutput": {"S3OutputPath": f"s3://{bucket}/{folder}"}, "CreationTime": BEGUN, **changes}
+    job = {
+        "TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": source}}},
+        "TransformOutput": {"S3OutputPath": f"s3://{bucket}/{folder}"},
+        "CreationTime": BEGUN,
+        **changes,
+    }
     account.put("TransformJob", TRANSFORM, job, Project=settings.project_name)
+
+
+def uploaded(wire: Wire, settings: Settings) -> str:
+    """Upload an image for the transform job, and one for another; return the data bucket."""
+    data = names.data_bucket(settings)
+    for job in (f"{TRANSFORM}/images", "another"):
+        wire.aws().client("s3").put_object(Bucket=data, Key=f"transforms/{job}/dark/0.png", Body=b"x")
+    return data
 
 
 class TestLaunch:
@@ -189,9 +212,20 @@ class TestLaunch:
         (model,) = account.kept["Model"]
         assert account.calls == [f"CreateModel {model}", f"CreateTransformJob {job}"]
         assert account.kept["TransformJob"][job]["ModelName"] == model
-        uploaded = [f"transforms/{job}/{name}" for name in ("dark/0.png", "dark/1.png", "light/ü 1.png")]
-        assert keys(wire, names.data_bucket(settings)) == uploaded
+        sent = [f"transforms/{job}/images/{name}" for name in ("dark/0.png", "dark/1.png", "light/ü 1.png")]
+        assert keys(wire, names.data_bucket(settings)) == sent
         assert "2 x ml.m5.xlarge: 0.50 USD per hour" in told(terminal)
+
+    def test_a_job_that_is_refused_leaves_no_uploaded_images(
+        self, account: Account, wire: Wire, terminal: Terminal, images: Path, project: str
+    ) -> None:
+        settings = configured(project_name=project)
+        make_role(wire, settings)
+        refusal = {"__type": "ResourceLimitExceeded", "message": "no such instances"}
+        wire.answers["CreateTransformJob"] = lambda _: Answer.of_json(refusal, 400)
+        with pytest.raises(AwsError, match="no such instances"):
+            serving_commands.launch_batch_transform(session(wire, settings, terminal), str(images), JOB)
+        assert keys(wire, names.data_bucket(settings)) == []
 
     def test_a_model_that_is_there_is_used_again(
         self, account: Account, wire: Wire, terminal: Terminal, images: Path
@@ -224,21 +258,48 @@ class TestFollowing:
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
-        ("changes", "message"),
+        ("outputs", "changes", "message"),
         [
             (
+                {"1.png": b"x"},
                 {"Status": "Failed", "FailureReason": "ClientError: 0.png"},
-                "failed: ClientError: 0.png; --transform_res",
+                f"failed: ClientError: 0.png; --transform_results {TRANSFORM} fetches what it predicted$",
             ),
-            ({"Status": "Stopped"}, "was stopped before it was done; --transform_results"),
+            ({}, {"Status": "Failed", "FailureReason": "ClientError: 0.png"}, "failed: ClientError: 0.png$"),
+            (
+                {},
+                {"Status": "Stopped"},
+                "was stopped before it was done: SageMaker stores nothing of a transform job that is stopped$",
+            ),
         ],
     )
-    def test_one_that_is_not_done_is_an_error(
-        self, changes: dict[str, Any], message: str, account: Account, wire: Wire, asking: Session
+    def test_one_that_is_not_done_is_an_error_and_its_uploaded_images_go(
+        self,
+        outputs: dict[str, bytes],
+        changes: dict[str, Any],
+        message: str,
+        account: Account,
+        wire: Wire,
+        asking: Session,
     ) -> None:
-        finished(wire, account, asking.settings, {}, **changes)
+        finished(wire, account, asking.settings, outputs, **changes)
+        data = uploaded(wire, asking.settings)
         with pytest.raises(JobError, match=message):
             serving_commands.monitor_transform(asking, TRANSFORM)
+        assert keys(wire, data) == ["transforms/another/dark/0.png"]
+
+    @pytest.mark.slow
+    def test_how_it_ended_is_told_though_the_images_cannot_be_removed(
+        self, account: Account, wire: Wire, asking: Session, terminal: Terminal
+    ) -> None:
+        finished(wire, account, asking.settings, {}, Status="Stopped")
+        data = uploaded(wire, asking.settings)
+        wire.answers["DELETE"] = lambda _: Answer(b"<Error><Code>AccessDenied</Code></Error>", 403)
+        with pytest.raises(JobError, match="was stopped before it was done"):
+            serving_commands.monitor_transform(asking, TRANSFORM)
+        del wire.answers["DELETE"]
+        assert f"the images that were uploaded for {TRANSFORM} are not removed: could not delete" in told(terminal)
+        assert len(keys(wire, data)) == 2
 
     def test_one_that_is_not_there_is_named(self, account: Account, asking: Session) -> None:
         with pytest.raises(JobError, match="there is no transform job 'nothing'"):
@@ -250,9 +311,36 @@ class TestFollowing:
         finished(wire, account, asking.settings, {}, Status="InProgress")
         serving_commands.stop_transform(asking, serving_commands.last_transform_job(asking))
         assert account.calls == [f"StopTransformJob {TRANSFORM}"]
-        finished(wire, account, asking.settings, {})
-        with pytest.raises(JobError, match="is over: its status is Completed"):
+        finished(wire, account, asking.settings, {"0.png": b"x"})
+        with pytest.raises(
+            JobError, match=f"is over: its status is Completed; --transform_results {TRANSFORM} fetches"
+        ):
             serving_commands.stop_transform(asking, TRANSFORM)
+
+    def test_of_one_that_was_stopped_there_is_nothing_to_fetch(
+        self, account: Account, wire: Wire, asking: Session
+    ) -> None:
+        finished(wire, account, asking.settings, {}, Status="Stopped")
+        with pytest.raises(JobError, match=r"is over: its status is Stopped$"):
+            serving_commands.stop_transform(asking, TRANSFORM)
+
+    def test_what_was_uploaded_for_one_that_is_stopped_goes_when_it_is_over(
+        self, account: Account, wire: Wire, called: list[str], project: str
+    ) -> None:
+        settings = load_settings(assignments={"project_name": project})
+        finished(wire, account, settings, {}, Status="InProgress")
+        data = uploaded(wire, settings)
+
+        def stop(asked: Any) -> Answer:
+            account.kept["TransformJob"][TRANSFORM]["Status"] = "Stopped"
+            return Answer.of_json({})
+
+        wire.answers["StopTransformJob"] = stop
+        stopping = ["--set", f"project_name={project}", "--stop_transform", TRANSFORM]
+        assert project_manager.main([*called, *stopping, "--dry_run"]) == 0
+        assert len(keys(wire, data)) == 2
+        assert project_manager.main([*called, *stopping]) == 0
+        assert keys(wire, data) == ["transforms/another/dark/0.png"]
 
 
 class TestResults:
@@ -267,7 +355,7 @@ class TestResults:
         }
         finished(wire, account, asking.settings, outputs)
         data = names.data_bucket(asking.settings)
-        for key in (f"transforms/{TRANSFORM}/dark/0.png", "transforms/another/dark/0.png", "training/dark/0.png"):
+        for key in (f"transforms/{TRANSFORM}/x/dark/0.png", "transforms/another/dark/0.png", "training/dark/0.png"):
             wire.aws().client("s3").put_object(Bucket=data, Key=key, Body=b"x")
         serving_commands.transform_results(asking, TRANSFORM)
         with (asking.project_root / "results" / TRANSFORM / "predictions.csv").open() as opened:
@@ -293,6 +381,16 @@ class TestResults:
         assert "2 images, none of which lies in a folder" in shown
         assert "Confusion" not in shown
 
+    @pytest.mark.parametrize("source", ["s3://any/evaluation/dark", f"s3://any/transforms/{TRANSFORM}/dark/"])
+    def test_a_folder_that_is_itself_called_as_a_class_tells_the_label(
+        self, source: str, account: Account, wire: Wire, asking: Session
+    ) -> None:
+        outputs = {"0.png": result((0.7, 0.2, 0.1)), "light/1.png": result((0.7, 0.2, 0.1))}
+        finished(wire, account, asking.settings, outputs, source=source)
+        serving_commands.transform_results(asking, TRANSFORM)
+        with (asking.project_root / "results" / TRANSFORM / "predictions.csv").open() as opened:
+            assert [row["label"] for row in csv.DictReader(opened)] == ["dark", "light"]
+
     def test_a_job_that_failed_keeps_what_it_predicted_before(
         self, account: Account, wire: Wire, asking: Session
     ) -> None:
@@ -304,7 +402,8 @@ class TestResults:
         ("outputs", "changes", "message"),
         [
             ({}, {"Status": "InProgress"}, "has no results yet: its status is InProgress"),
-            ({}, {"Status": "Failed", "FailureReason": "no"}, "left no outputs in .*: no"),
+            ({}, {"Status": "Failed", "FailureReason": "no"}, "left no outputs in .*: no$"),
+            ({}, {"Status": "Stopped"}, "left no outputs in .*: SageMaker stores nothing"),
             ({"0.png": b"0.1,0.9\n"}, {}, r"0\.png\.out is no prediction of one image"),
             ({"0.png": b'{"predictions": []}'}, {}, r"0\.png\.out is no prediction of one image"),
         ],
@@ -319,9 +418,12 @@ class TestResults:
         asking: Session,
     ) -> None:
         finished(wire, account, asking.settings, outputs, **changes)
+        data = uploaded(wire, asking.settings)
         with pytest.raises(ResultsError, match=message):
             serving_commands.transform_results(asking, TRANSFORM)
         assert not (asking.project_root / "results" / TRANSFORM).exists()
+        is_over = changes.get("Status") != "InProgress"
+        assert len(keys(wire, data)) == (1 if is_over else 2)
 
     def test_without_a_job_there_is_a_next_step(self, account: Account, asking: Session) -> None:
         with pytest.raises(JobError, match="launch one by --batch_transform FOLDER"):

@@ -14,7 +14,7 @@ from container.errors import SettingsError
 from container.modeling.config_file import load_settings
 from container.modeling.serving_environment import from_environment
 from container.modeling.settings import Settings
-from manager import commands, endpoint, names, role, served_model, serving_commands, teardown
+from manager import commands, endpoint, names, role, served_model, serving_commands
 from manager.console import Terminal
 from manager.errors import EndpointError, JobError, RefusedError
 from manager.plan import describe, execute
@@ -245,6 +245,46 @@ class TestDeployment:
         serving_commands.await_deployment(asking, serving_commands.deploy(asking, JOB))
         assert [call for call in account.calls if call.startswith("Delete")] == ["DeleteModel digits-cnn-old-0123"]
 
+    def test_one_that_is_being_deleted_serves_nothing_more(
+        self, account: Account, wire: Wire, terminal: Terminal
+    ) -> None:
+        asking = session(wire, configured(), terminal)
+        serving_commands.deploy(asking, JOB)
+        account.settled = "Deleting"
+        with pytest.raises(EndpointError, match="is Deleting, and takes no other change meanwhile"):
+            serving_commands.deploy(asking, JOB)
+
+    @pytest.mark.slow
+    def test_a_dying_one_of_the_same_configuration_is_not_taken_for_the_new_one(
+        self, account: Account, wire: Wire, terminal: Terminal
+    ) -> None:
+        asking = session(wire, configured(), terminal)
+        serving_commands.deploy(asking, JOB)
+        account.settled = "Failed"
+        dying, create = account.kept["Endpoint"], wire.answers["CreateEndpoint"]
+
+        def begin_deletion(asked: Any) -> Answer:
+            account.settled = "Deleting"
+            return Answer.of_json({})
+
+        def lost(asked: Any) -> Answer:
+            wire.answers["CreateEndpoint"] = refused
+            return Answer.of_json({"__type": "InternalFailure", "message": "lost"}, 500)
+
+        def refused(asked: Any) -> Answer | None:
+            wire.answers["CreateEndpoint"] = gone
+            return create(asked)
+
+        def gone(asked: Any) -> Answer | None:
+            dying.clear()
+            return create(asked)
+
+        wire.answers |= {"DeleteEndpoint": begin_deletion, "CreateEndpoint": lost}
+        account.calls.clear()
+        serving_commands.deploy(asking, JOB)
+        assert account.calls == [f"CreateEndpoint {NAME}"]
+        assert list(account.kept["Endpoint"]) == [NAME]
+
     @pytest.mark.parametrize("status", ["Creating", "Updating", "RollingBack", "Deleting"])
     def test_one_that_is_being_changed_to_something_else_is_left_alone(
         self, status: str, account: Account, wire: Wire, terminal: Terminal
@@ -353,48 +393,6 @@ class TestFailure:
             serving_commands.await_deployment(asking, after)
         assert list(account.kept["EndpointConfig"]) == [before]
         assert len(account.kept["Model"]) == 1
-
-
-class TestRemoval:
-    def test_nothing_is_left(self, account: Account, wire: Wire, terminal: Terminal) -> None:
-        asking = session(wire, configured(), terminal)
-        serving_commands.deploy(asking, JOB)
-        serving_commands.undeploy(asking)
-        assert not any(account.kept.values())
-        account.calls.clear()
-        serving_commands.undeploy(asking)
-        assert account.calls == []
-        assert "there is no endpoint digits-cnn" in told(terminal)
-
-    @pytest.mark.slow
-    def test_one_that_is_being_made_is_waited_for(self, account: Account, wire: Wire, terminal: Terminal) -> None:
-        asking = session(wire, configured(), terminal)
-        serving_commands.deploy(asking, JOB)
-        account.statuses = ["Creating", "Creating"]
-        serving_commands.settle(asking)
-        assert account.statuses == []
-
-    @pytest.mark.slow
-    def test_the_removal_of_all_takes_it_too_whatever_its_algorithm_was(
-        self, account: Account, wire: Wire, terminal: Terminal
-    ) -> None:
-        settings = configured()
-        serving_commands.deploy(session(wire, settings, terminal), JOB)
-        account.put("Model", "somebody-elses", Project="another")
-        account.put("Endpoint", "older", {"EndpointConfigName": "older-1"}, Project="serving-tests")
-        wire.aws().client("logs").create_log_group(logGroupName=names.endpoint_log_group(NAME))
-        holdings = teardown.read_holdings(wire.aws(), settings)
-        assert not holdings.is_empty
-        execute(teardown.plan_teardown(settings, holdings, with_data=False), wire.aws(), terminal)
-        assert list(account.kept["Model"]) == ["somebody-elses"]
-        assert not account.kept["Endpoint"]
-        assert not account.kept["EndpointConfig"]
-        assert teardown.read_holdings(wire.aws(), settings).serving.is_empty
-
-    def test_a_running_transform_job_stops_the_removal_of_all(self, account: Account, wire: Wire) -> None:
-        running_transform_job(account, "x")
-        with pytest.raises(JobError, match="end it first by --stop_transform digits-cnn-batch-300102-030405"):
-            teardown.read_holdings(wire.aws(), configured())
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from container.errors import DataError
 from container.modeling.config_file import load_settings
 from manager import predicting, serving_commands
 from manager.console import Terminal
-from manager.errors import EndpointError, ImageRefusedError
+from manager.errors import AwsError, EndpointError, ImageRefusedError
 from manager.labeled_predictions import label_of
 from manager.plan import execute
 from manager.predictor import Prediction, Predictor, parse_predictions
 from manager.session import Session
 from tests.conftest import png
+from tests.manager.serving_answers import Account
 from tests.manager.wire import Answer, Wire
 
 CLASSES = ("dark", "grey", "light")
@@ -48,6 +49,14 @@ def model_error(status: int, reason: str) -> Answer:
         "code": "ModelError",
     }
     return Answer(json.dumps(text).encode(), 424, "application/json")
+
+
+# What InvokeEndpoint answers of an endpoint that is not in service, whether or not it is there.
+NOT_FOUND = Answer(
+    b'{"Message": "Endpoint digits-cnn of account 123456789012 not found.", "code": "ValidationError"}',
+    400,
+    "application/json",
+)
 
 
 def shade(body: bytes) -> int:
@@ -164,9 +173,41 @@ class TestPredictor:
         assert len(container.asked) == 2
 
     def test_an_endpoint_that_is_not_there_has_a_next_step(self, wire: Wire, images: Path) -> None:
-        text = {"Message": "Endpoint digits-cnn of account 123456789012 not found.", "code": "ValidationError"}
-        wire.invocations = lambda headers, body: Answer(json.dumps(text).encode(), 400, "application/json")
+        wire.invocations = lambda headers, body: NOT_FOUND
         with pytest.raises(EndpointError, match=r"there is no endpoint 'digits-cnn' .*: --deploy makes one"):
+            Predictor("digits-cnn", wire.aws()).predict(images / "dark" / "0.png")
+
+    @pytest.mark.parametrize(
+        ("status", "failure", "message"),
+        [
+            ("Creating", "", r"it is Creating; try again when that is over: --status tells"),
+            ("Deleting", "", r"it is Deleting; --deploy makes another when that is over"),
+            ("Failed", "no capacity", r"it is Failed: no capacity; --deploy makes it anew"),
+            ("InService", "", r"it is InService, but AWS says: Endpoint digits-cnn .* not found\."),
+        ],
+    )
+    def test_of_one_that_is_there_but_not_found_the_status_is_told(
+        self, status: str, failure: str, message: str, wire: Wire, images: Path
+    ) -> None:
+        account = Account(settled=status, failure=failure).answer_on(wire)
+        account.put("Endpoint", "digits-cnn", {"EndpointConfigName": "x"})
+        wire.invocations = lambda headers, body: NOT_FOUND
+        with pytest.raises(EndpointError, match=f"the endpoint 'digits-cnn' does not answer: {message}"):
+            Predictor("digits-cnn", wire.aws()).predict(images / "dark" / "0.png")
+
+    def test_who_may_not_look_at_endpoints_is_told_what_is_known(self, wire: Wire, images: Path) -> None:
+        refusal = {"__type": "AccessDeniedException", "Message": "not authorized"}
+        wire.answers["DescribeEndpoint"] = lambda _: Answer.of_json(refusal, 400)
+        wire.invocations = lambda headers, body: NOT_FOUND
+        with pytest.raises(
+            EndpointError, match=r"'digits-cnn' is in service; whether there is one is unknown: .*autho"
+        ):
+            Predictor("digits-cnn", wire.aws()).predict(images / "dark" / "0.png")
+
+    def test_another_refusal_is_not_taken_for_a_missing_endpoint(self, wire: Wire, images: Path) -> None:
+        text = {"Message": "The key was not found.", "code": "AccessDeniedException"}
+        wire.invocations = lambda headers, body: Answer(json.dumps(text).encode(), 403, "application/json")
+        with pytest.raises(AwsError, match="The key was not found"):
             Predictor("digits-cnn", wire.aws()).predict(images / "dark" / "0.png")
 
     @pytest.mark.parametrize(
