@@ -12,6 +12,8 @@ import pytest
 from tests.end_to_end.test_training_jobs import aws
 from tests.project import Project
 
+pytestmark = pytest.mark.slow
+
 WAY = ("--init_s3_buckets", "--build_and_push_docker_image", "--launch_training", "--download_results", "--deploy")
 OWN_FUNCTION = 'def output_fn(prediction, accept):\n    return "mine", "text/plain"\n'
 # Long enough to tell the images apart.
@@ -100,7 +102,6 @@ def test_a_batch_transform_by_two_instances_does_too(served: Project) -> None:
     assert listed["KeyCount"] == 0
 
 
-@pytest.mark.slow
 def test_images_on_s3_are_predicted_where_they_are(served: Project) -> None:
     shown = served.manage_local("--batch_transform", "s3://shades-project.data/evaluation", "--no_follow").stdout
     (job,) = set(re.findall(r"shades-batch-\d{6}-\d{6}", shown))
@@ -178,7 +179,6 @@ def test_what_is_no_image_is_named_and_the_rest_goes_on(served: Project) -> None
     assert "error: 1 of 2 images were not predicted: see above" in done.stderr
 
 
-@pytest.mark.slow
 def test_other_settings_take_over_in_place(served: Project) -> None:
     sagemaker = served.client("sagemaker")
     before = endpoint(served)
@@ -195,7 +195,6 @@ def test_other_settings_take_over_in_place(served: Project) -> None:
     assert_equal(predicted(served.root / "again.csv", SETS), evaluated(served))
 
 
-@pytest.mark.slow
 def test_a_function_that_the_image_lacks_leaves_the_other_model_at_work_until_it_is_pushed(
     served: Project, own_function: tuple[str, ...]
 ) -> None:
