@@ -30,9 +30,9 @@ def parser() -> argparse.ArgumentParser:
         description="Split the class folders of data.directory into training, validation and evaluation sets, or write "
         "sample images there first; the settings are those of container/modeling/config.py.",
     )
-    add = grammar.add_argument
-    add("--sample", choices=["digits"], help="write 1,797 images of handwritten digits into data.directory, no more")
-    add(
+    add, act = grammar.add_argument, grammar.add_mutually_exclusive_group().add_argument
+    act("--sample", choices=["digits"], help="write 1,797 images of handwritten digits into data.directory, no more")
+    act(
         "--ingest",
         nargs="+",
         metavar=("SOURCE", "TARGET"),
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--labels", type=Path, metavar="FILE", help="with --ingest IMAGES.npy: the .npy of their labels")
     add("--local", action="store_true", help="with --ingest s3://... and --on_sagemaker: the AWS on this machine")
-    add("--prepare", action="store_true", help="shrink training and validation images of the split, many in one file")
+    act("--prepare", action="store_true", help="shrink training and validation images of the split, many in one file")
     add(
         "--on_sagemaker",
         metavar="N",
@@ -49,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     add("--stop", action="store_true", help="with --on_sagemaker JOB: stop it")
     add("--dry_run", action="store_true", help="with --on_sagemaker: print what would be done; change nothing")
     add("--yes", action="store_true", help="with --on_sagemaker: answer every question with yes, for scripts")
-    add("--as_arrays", action="store_true", help="write the sets of the split as arrays, in .npz files")
-    add("--check", action="store_true", help="decode every image and tell what is wrong; changes nothing")
+    act("--as_arrays", action="store_true", help="write the sets of the split as arrays, in .npz files")
+    act("--check", action="store_true", help="decode every image and tell what is wrong; changes nothing")
     add("--strict", action="store_true", help="with --check: exit with 1 where there are problems")
     add(
         "--fix",
@@ -132,7 +132,7 @@ def _ingest(settings: "Settings", arguments: argparse.Namespace, terminal: "Term
         name, arguments.labels, target, lambda: _connect(settings, is_local=arguments.local), terminal
     )
     with _progress(terminal) as progress:
-        ingested = ingesting.ingest(source, target, settings.ingestion, progress)
+        ingested = ingesting.ingest(source, target, settings, progress)
     ingesting.show_ingested(ingested, targets[0] if targets else settings.data.directory, terminal)
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.photos import repeated
+from benchmarks.unwatched import Unwatched
 from container.dataset.prepare import Layout, prepare_sets
 from container.dataset.recipe import Recipe
 from container.dataset.record import RECORD
@@ -35,16 +36,6 @@ from container.dataset.record import RECORD
 RECIPE = Recipe(height=224, width=224, channels=3, format="jpeg", quality=92)
 LAYOUT = Layout(192_000_000)
 COUNTS = (20_000, 60_000)
-
-
-class Unwatched:
-    """A Progress that nobody looks at."""
-
-    def start(self, step: str, total: int | None = None) -> None:
-        """Do nothing."""
-
-    def advance(self) -> None:
-        """Do nothing."""
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py IMAGES [--files N]
 
-IMAGES is a folder of photos with one sub-folder per class, or a .tar of one; it is repeated to N files. Measured is the
+IMAGES is a folder of photos with one sub-folder per class, or a .tar of one; N files are made of it. Measured is the
 time of the processor, of one process, so that other work on this machine hardly matters. All else is an assumption,
 named below with its unit; docs/scale.md tells what they mean.
 """
@@ -20,12 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.photos import repeated
-from benchmarks.preparing import LAYOUT, RECIPE, Unwatched, as_split
-from container.dataset.index import scan
+from benchmarks.photos import repeated, varied
+from benchmarks.preparing import LAYOUT, RECIPE, as_split
+from benchmarks.unwatched import Unwatched
 from container.dataset.looks import look_at_files
 from container.dataset.prepare import prepare_sets
 from container.dataset.sharded_folder import index_shards
+from container.dataset.split import split_images
+from container.modeling.settings import Data
 
 SIZES = (10**6, 10**8, 10**9)
 MOST_PIXELS = 89_478_485
@@ -52,8 +54,8 @@ INSTANCES = {10**6: 1, 10**8: 10, 10**9: 100}
 class Measured:
     """What one image costs here."""
 
-    look: float
-    """Seconds of a core to be indexed for the split."""
+    split: float
+    """Seconds of a core to be found, compared with others and put into a set."""
     check: float
     prepare: float
     read: float
@@ -62,7 +64,7 @@ class Measured:
     """Bytes."""
     prepared: float
     memory: float
-    """Bytes in the memory of a job that has it in its index."""
+    """The most bytes that a job takes to have it in its index."""
 
 
 def main() -> None:
@@ -73,10 +75,10 @@ def main() -> None:
     arguments = parser.parse_args()
     measured = measure(arguments.images, arguments.files)
     print(
-        f"an image of {measured.original / 1e3:,.0f} KB: {measured.look * 1e6:,.0f} us to be found, "
+        f"an image of {measured.original / 1e3:,.0f} KB: {measured.split * 1e6:,.0f} us to be split, "
         f"{measured.check * 1e3:.1f} ms to be checked, {measured.prepare * 1e3:.1f} ms to be prepared to "
         f"{measured.prepared / 1e3:,.0f} KB, {measured.read * 1e3:.2f} ms to be read from a shard, "
-        f"{measured.memory:,.0f} bytes of memory in the index of a job"
+        f"{measured.memory:,.0f} bytes of memory for the index of a job"
     )
     for images in SIZES:
         print(f"\n{images:,.0f} images, {INSTANCES[images]} instances")
@@ -96,7 +98,7 @@ def steps(one: Measured, images: int, count: int) -> list[tuple[str, float, floa
     shards = prepared * 1000 / 192
     return [
         (f"check, one {CHECKER[0]}", check, check * CHECKER[2]),
-        ("split --stable, one core", one.look * images / 3600, 0.0),
+        ("split --stable, one core", one.split * images / 3600, 0.0),
         ("upload of the originals", upload, images * PUT),
         ("  kept in S3, a month", 730, gigabytes * KEPT_MONTH),
         (
@@ -123,15 +125,17 @@ def measure(images: Path, files: int) -> Measured:
     from container.modeling.settings import ContainerSettings
 
     with tempfile.TemporaryDirectory() as scratch:
+        # A split compares what may be the same.
+        data = Data(directory=varied(images, Path(scratch), files).name, stable=True)
+        split = cpu_seconds(lambda: split_images(data, Path(scratch), Unwatched()))
         sets = as_split(repeated(images, Path(scratch), files))
         training, target = sets / "training", sets.with_name("prepared")
         paths = [str(path) for path in training.glob("*/*")]
-        look = cpu_seconds(lambda: scan(training))
         check = cpu_seconds(lambda: look_at_files(paths, MOST_PIXELS))
         prepare = cpu_seconds(lambda: prepare_sets(sets, target, RECIPE, LAYOUT, Unwatched(), processes=1))
         tracemalloc.start()
         folder = index_shards(target / "training")
-        memory = tracemalloc.get_traced_memory()[0]
+        memory = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         batches = Batches(LabeledImages.of_shards(folder), ContainerSettings(), "training", fast=True)
         rows = rows_of(np.arange(files), 32)
@@ -140,7 +144,7 @@ def measure(images: Path, files: int) -> Measured:
         read = cpu_seconds(read_once)
         original = sum(Path(path).stat().st_size for path in paths)
         prepared = sum(path.stat().st_size for path in (target / "training").iterdir())
-    return Measured(*(value / files for value in (look, check, prepare, read, original, prepared, memory)))
+    return Measured(*(value / files for value in (split, check, prepare, read, original, prepared, memory)))
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

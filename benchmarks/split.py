@@ -19,22 +19,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.unwatched import Unwatched
 from container.dataset.split import split_images
 from container.modeling.settings import Data
 
 FILES, CLASSES, ROUNDS = 50_000, 10, 3
 SIZES = range(10_000, 50_000)  # bytes
 JPEG_START = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
-
-
-class Unwatched:
-    """A Progress that nobody looks at."""
-
-    def start(self, step: str, total: int | None = None) -> None:
-        """Do nothing."""
-
-    def advance(self) -> None:
-        """Do nothing."""
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ import boto3
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks.unwatched import Unwatched  # noqa: E402
 from container.dataset.record import RECORD  # noqa: E402
 from container.dataset.split import split_images  # noqa: E402
 from container.modeling.settings import Data  # noqa: E402
@@ -38,16 +39,6 @@ REGION = "us-east-1"
 SMALL = 100
 COUNTS = (4_000, 16_000)
 CLASSES = 10
-
-
-class Unwatched:
-    """A Progress that nobody looks at."""
-
-    def start(self, step: str, total: int | None = None) -> None:
-        """Do nothing."""
-
-    def advance(self) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True)

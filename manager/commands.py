@@ -20,6 +20,7 @@ from manager import (
     monitoring,
     names,
     pricing,
+    processing_results,
     repository,
     results,
     resuming,
@@ -110,6 +111,7 @@ def launch_training(
     pushed: image.Image | None,
     *,
     initialized: bool = False,
+    uploaded: bool = False,
     earlier: resuming.EarlierJob | None = None,
 ) -> str:
     """Launch a training job and return its name.
@@ -119,6 +121,7 @@ def launch_training(
         pushed: the image that this command line has just pushed; None: it is looked up.
         initialized: whether this command line has just made buckets and role and uploaded the images, or shown how;
             otherwise it is checked that the bucket holds the present split and the role may do what the job needs.
+        uploaded: whether it has just uploaded the images, or shown how.
         earlier: a job whose checkpoints this one goes on from, with the session of `resumed`; None: it begins anew.
 
     Raises:
@@ -126,11 +129,11 @@ def launch_training(
             not as the job needs it, the template is wrong, or AWS refuses.
     """
     settings, root = session.settings, session.project_root
-    pushed = launching.launchable_image(session, pushed, initialized=initialized)
+    pushed = launching.launchable_image(session, pushed, initialized=initialized, uploaded=uploaded)
     job = training.new_job_name(settings)
     session.terminal.heading(f"Training job {job}")
     uri, upload = launching.pretrained_channel(session)
-    fingerprint = launching.data_fingerprint(session)
+    fingerprint = processing_results.fingerprint(session.aws, settings)
     request = training.render_request(
         settings, session.aws.place, pushed.uri, job, root / training.TEMPLATE, uri, fingerprint
     )

@@ -9,11 +9,10 @@ from boto3.s3.transfer import TransferConfig
 
 from container.dataset.archives import ARCHIVE_SUFFIXES, is_archive
 from container.dataset.arrays import SUFFIXES as ARRAY_SUFFIXES
+from container.dataset.fetching import StoredFile, fetching_folder
 from container.dataset.ingest import (
     Ingested,
-    StoredFile,
     already_ingested,
-    fetching_folder,
     ingest_archive,
     ingest_arrays,
     ingest_folder,
@@ -22,7 +21,7 @@ from container.dataset.ingest import (
 from container.dataset.progress import Progress
 from container.dataset.taking import Limits
 from container.errors import DataError
-from container.modeling.settings import Ingestion
+from container.modeling.settings import Settings
 from manager import download
 from manager.aws import Aws
 from manager.calls import ObjectPath
@@ -111,14 +110,17 @@ def open_source(name: str, labels: Path | None, target: Path, connect: Callable[
     return Source(name, file, identity=remote.etag)
 
 
-def ingest(source: Source, target: Path, settings: Ingestion, progress: Progress) -> Ingested:
+def ingest(source: Source, target: Path, settings: Settings, progress: Progress) -> Ingested:
     """Bring a source's files into a folder.
 
     Raises:
         ProjectError: they cannot be read, are damaged or too many, the folder holds something else, or AWS refuses.
     """
-    limits = Limits(settings.max_files, int(settings.max_gb * 1e9), settings.max_ratio)
+    own = settings.ingestion
+    limits = Limits(own.max_files, int(own.max_gb * 1e9), own.max_ratio, settings.data.most_pixels)
     if source.present:
+        # A run that died right after the last file lay in its place left the archive.
+        shutil.rmtree(fetching_folder(target), ignore_errors=True)
         return source.present
     if source.store:
         return ingest_store(source.store, target, limits, progress, source.name)

@@ -3,12 +3,12 @@
 from typing import Any
 
 from container.modeling.own_parts.sources import check_parts
-from manager import image, manifest, names, pretrained, pricing, processing, role, upload
+from manager import image, pretrained, pricing, processing_results, role, upload
 from manager.plan import Plan
 from manager.session import Session
 
 
-def launchable_image(session: Session, pushed: image.Image | None, *, initialized: bool) -> image.Image:
+def launchable_image(session: Session, pushed: image.Image | None, *, initialized: bool, uploaded: bool) -> image.Image:
     """Return the image that a job runs, once all else that the job needs is known to be there.
 
     Args:
@@ -16,16 +16,17 @@ def launchable_image(session: Session, pushed: image.Image | None, *, initialize
         pushed: the image that this command line has just pushed; None: it is looked up.
         initialized: whether this command line has just made buckets and role and uploaded the images, or shown how;
             otherwise it is checked that the bucket holds the present split and the role may do what the job needs.
+        uploaded: whether it has just uploaded the images, or shown how.
 
     Raises:
-        ProjectError: a function of the user's own does not exist, there is no image of the present code, the role is
-            not as the job needs it, or AWS refuses.
+        ProjectError: a function of the user's own does not exist, there is no image of the present code, the images are
+            not in the bucket or were prepared from others, the role is not as the job needs it, or AWS refuses.
     """
     settings, root = session.settings, session.project_root
     check_parts(settings.container_settings(), root / "container" / "parts")
-    if not initialized:
+    if not (initialized or uploaded):
         upload.check_uploaded(session.aws, settings, root)
-        processing.check_prepared(session.aws, settings)
+    processing_results.check_prepared(session.aws, settings)
     if pushed is None:
         pushed = image.pushed(session.aws, settings, root / "container", session.flavor)
     if not initialized:
@@ -33,15 +34,6 @@ def launchable_image(session: Session, pushed: image.Image | None, *, initialize
     if install := image.missing_extras(settings, root / "container", session.flavor):
         session.terminal.warn(f"the job will run without some trackers, whose packages are missing here: {install}")
     return pushed
-
-
-def data_fingerprint(session: Session) -> str:
-    """Return the fingerprint of what the data bucket holds; empty: its manifest tells none.
-
-    Raises:
-        AwsError: AWS refuses to tell.
-    """
-    return manifest.read_fingerprint(session.aws, names.data_bucket(session.settings)) or ""
 
 
 def pretrained_channel(session: Session) -> tuple[str, Plan]:

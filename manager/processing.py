@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, ValidationError
 
 from container.dataset import preparing_hosts as hosts
-from container.dataset.prepared import INDEX, PREPARED_SETS, TRAINING, VALIDATION, SetIndex
-from container.dataset.preparing_hosts import Order, Part, SetOrder
+from container.dataset.prepared import INDEX, PREPARED_SETS, TRAINING, VALIDATION
+from container.dataset.preparing_hosts import Order, SetOrder
 from container.dataset.recipe import Recipe
 from container.dataset.record import RECORD
 from container.dataset.shards import SUFFIX
@@ -26,6 +25,7 @@ from manager.aws import Aws, error_code
 from manager.calls import ObjectPath
 from manager.errors import JobError
 from manager.plan import ApiCall, FileCall, Plan, is_gone
+from manager.processing_results import MISSING, job_file, read_text
 from manager.training import ROLE_NOT_KNOWN, has_tags, is_just_made
 
 PROGRAM = "prepare"
@@ -36,10 +36,7 @@ RENDERED = "processing-job-order.json"
 # SageMaker's limit.
 MOST_HOSTS = 100
 
-Model = TypeVar("Model", bound=BaseModel)
-
 _OPT_ML = PurePosixPath("/opt/ml") / hosts.PROCESSING
-_MISSING = ("404", "NoSuchKey", "NoSuchBucket")
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def read_source(aws: Aws, settings: Settings) -> Source:
     classes = {name: _classes(aws, bucket, name) for name in PREPARED_SETS}
     if unknown := sorted(set(classes[VALIDATION]) - set(classes[TRAINING])):
         raise DataError(f"s3://{bucket}/{VALIDATION}/ has a class {unknown[0]!r}, and {TRAINING}/ has not")
-    return Source(classes, _text(aws, ObjectPath(bucket, RECORD)) or "")
+    return Source(classes, read_text(aws, ObjectPath(bucket, RECORD)) or "")
 
 
 def make_order(settings: Settings, source: Source, count: int) -> Order:
@@ -135,7 +132,7 @@ def processing_request(settings: Settings, place: names.Place, image: str, job: 
 def plan_processing(settings: Settings, request: Any, order: Order, rendered_file: Path) -> Plan:
     """Plan the launch of a processing job, after writing its order into a file and uploading that."""
     job = request["ProcessingJobName"]
-    target = _path(settings, job, hosts.ORDER_FILE)
+    target = job_file(settings, job, hosts.ORDER_FILE)
     content = order.model_dump_json(indent=1) + "\n"
     write = FileCall(rendered_file, content, f"write the order of all instances to {rendered_file.name}")
     put = {"Bucket": target.bucket, "Key": target.key, "Body": rendered_file}
@@ -177,64 +174,6 @@ def describe_processing_job(aws: Aws, job: str) -> Any:
             raise
 
 
-def read_indexes(aws: Aws, settings: Settings, job: str) -> dict[str, SetIndex]:
-    """Return the index of each set that a processing job has prepared, from what its hosts tell.
-
-    Raises:
-        DataError: the job prepared nothing, or a host's part is missing or damaged.
-        AwsError: AWS refuses to tell.
-    """
-    text = _text(aws, _path(settings, job, hosts.ORDER_FILE))
-    if text is None:
-        raise DataError(f"{names.prepared_uri(settings, job)} has no {hosts.ORDER_FILE}: {job} prepares no images")
-    order = _parsed(Order, text, hosts.ORDER_FILE)
-    parts = []
-    for host in range(order.hosts):
-        file = _path(settings, job, f"{hosts.PARTS}/{hosts.part_file(host)}")
-        part = _text(aws, file)
-        if part is not None:
-            parts.append(_parsed(Part, part, str(file)))
-    return hosts.merged(order, parts)
-
-
-def plan_indexes(settings: Settings, job: str, indexes: Mapping[str, SetIndex]) -> Plan:
-    """Plan what makes the shards of a processing job prepared sets: the index of each."""
-    files = {name: _path(settings, job, f"{name}/{INDEX}") for name in indexes}
-    return Plan(
-        tuple(
-            ApiCall(
-                "s3",
-                "put_object",
-                {"Bucket": file.bucket, "Key": file.key, "Body": indexes[name].model_dump_json(indent=1) + "\n"},
-                f"write the index of the {name} set to {file}",
-            )
-            for name, file in files.items()
-        )
-    )
-
-
-def check_prepared(aws: Aws, settings: Settings) -> None:
-    """See that the processing job of data.prepared_by, if it is set, has prepared the sets to the end.
-
-    Raises:
-        DataError: it has not.
-        AwsError: AWS refuses to tell.
-    """
-    job = settings.data.prepared_by
-    if not job:
-        return
-    for name in PREPARED_SETS:
-        file = _path(settings, job, f"{name}/{INDEX}")
-        text = _text(aws, file)
-        if text is None:
-            raise DataError(
-                f"{file} is missing, so data.prepared_by={job} did not prepare the {name} set to the end: python "
-                f"data_handler.py --prepare --on_sagemaker {job} does what is left"
-            )
-        if shortage := _parsed(SetIndex, text, str(file)).recipe.shortage(settings.image):
-            raise DataError(f"the images of data.prepared_by={job} {shortage}: prepare them again with these settings")
-
-
 def _classes(aws: Aws, bucket: str, name: str) -> tuple[str, ...]:
     prefix = f"{name}/"
     found: list[str] = []
@@ -247,7 +186,7 @@ def _classes(aws: Aws, bucket: str, name: str) -> tuple[str, ...]:
                     if item["Key"] == prefix + INDEX or item["Key"].endswith(SUFFIX):
                         raise DataError(f"s3://{bucket}/{prefix} holds prepared images already: train on them")
         except ClientError as error:
-            if error_code(error) not in _MISSING:
+            if error_code(error) not in MISSING:
                 raise
     # A folder whose name begins with a dot is no class on a disk either.
     if not (classes := tuple(sorted(name for name in found if not name.startswith(".")))):
@@ -267,31 +206,6 @@ def _input(name: str, uri: str, path: PurePosixPath, distribution: str) -> Any:
         "S3DataDistributionType": distribution,
     }
     return {"InputName": name, "S3Input": source}
-
-
-def _path(settings: Settings, job: str, file: str) -> ObjectPath:
-    return ObjectPath.parse(names.prepared_uri(settings, job) + file)
-
-
-def _text(aws: Aws, file: ObjectPath) -> str | None:
-    with aws.explained(f"could not read {file}"):
-        try:
-            content = aws.client("s3").get_object(Bucket=file.bucket, Key=file.key)["Body"].read()
-        except ClientError as error:
-            if error_code(error) in _MISSING:
-                return None
-            raise
-    try:
-        return str(content.decode())
-    except UnicodeDecodeError:
-        raise DataError(f"{file} is no text") from None
-
-
-def _parsed(model: type[Model], text: str, where: str) -> Model:
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        raise DataError(f"{where} cannot be understood: {error.errors()[0]['msg']}") from None
 
 
 def _is_launched(request: Any, aws: Aws, error: ClientError) -> bool:

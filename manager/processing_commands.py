@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from container.dataset.prepared import SetIndex
-from manager import image, launching, names, pricing, processing, role
+from manager import image, launching, names, pricing, processing, processing_results, role, upload
 from manager.aws import Aws
 from manager.errors import JobError
 from manager.monitoring import ENDED, LogReader, ctrl_c_as_event, duration, looks, show_last_lines
@@ -22,12 +22,13 @@ def launch(session: Session, count: int) -> str:
     """Launch the processing job that prepares the sets of the data bucket on so many instances; return its name.
 
     Raises:
-        ProjectError: there are no sets in the bucket, there is no image of the present code, the role is not as it must
-            be, the user says no, or AWS refuses.
+        ProjectError: the bucket holds no sets, a part of them, or another split than this machine, there is no image of
+            the present code, the role is not as it must be, the user says no, or AWS refuses.
     """
     settings, place = session.settings, session.aws.place
     if not 1 <= count <= processing.MOST_HOSTS:
         raise JobError(f"a processing job has 1 to {processing.MOST_HOSTS} instances, not {count}")
+    upload.check_uploaded(session.aws, settings, session.project_root)
     source = processing.read_source(session.aws, settings)
     pushed = image.pushed(session.aws, settings, session.project_root / "container", session.flavor)
     role.check_role(session.aws, settings)
@@ -62,8 +63,8 @@ def finish(session: Session, job: str) -> bool:
         raise JobError(f"{job} failed: {'; '.join(filter(None, said))}")
     if status == "Stopped":
         raise JobError(f"{job} was stopped before it was done: by somebody, or after preparation.max_runtime_seconds")
-    indexes = processing.read_indexes(session.aws, session.settings, job)
-    session.carry_out(processing.plan_indexes(session.settings, job, indexes))
+    indexes = processing_results.read_indexes(session.aws, session.settings, job)
+    session.carry_out(processing_results.plan_indexes(session.settings, job, indexes))
     _show(session, job, indexes)
     return True
 

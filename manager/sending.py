@@ -3,15 +3,13 @@
 import hashlib
 import io
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Literal, TypeVar
+from typing import Literal
 
 from container.dataset.record import RECORD
+from container.dataset.threads import in_parallel
 from manager import manifest
 from manager.aws import Aws
 from manager.checksums import Checksums, LocalFile, unreadable
@@ -22,9 +20,6 @@ from manager.transfer_progress import transfer_progress
 
 # A file up to this size is read once, for its checksum and for its way.
 READ_AT_ONCE_BYTES = 8 << 20
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -87,28 +82,6 @@ class UploadCall:
     def _put_command(self, key: str, body: str, options: Sequence[str]) -> str:
         words = ["aws", "s3api", "put-object", "--bucket", self.bucket, "--key", key, "--body", body]
         return shlex.join([*words, "--checksum-algorithm", "SHA256", *options])
-
-
-def in_parallel(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """Yield what a function returns of each item, as it comes; items are taken only as threads get to them.
-
-    Raises:
-        Exception: what the function raised first; what was not begun by then never is.
-    """
-    remaining, done, pending = iter(items), SimpleQueue[Future[R]](), 0
-    pool = ThreadPoolExecutor(threads)
-    try:
-        while True:
-            for item in islice(remaining, 2 * threads - pending):
-                pool.submit(function, item).add_done_callback(done.put)
-                pending += 1
-            if not pending:
-                break
-            future = done.get()
-            pending -= 1
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class _Watched(io.BufferedReader):

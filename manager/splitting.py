@@ -59,7 +59,10 @@ def _show_groups(outcome: SplitOutcome, terminal: Terminal) -> None:
             "  not looked for: images that are nearly the same; --check finds them, and they stay together then"
         )
     elif outcome.changed_since_check:
-        terminal.warn(f"{outcome.changed_since_check:,} images are new or changed since --check: run it again")
+        terminal.warn(
+            f"{outcome.changed_since_check:,} images are new or changed since --check, or it died before it compared "
+            "them: run it again"
+        )
     if grouping.unmatched:
         terminal.warn(
             f"data.group_by finds nothing in the paths of {len(grouping.unmatched):,} images, such as "
@@ -113,6 +116,13 @@ def _furthest(row: ClassCounts, fractions: Sequence[float]) -> tuple[ClassCounts
 
 def _show_left_out(split: Split, terminal: Terminal) -> None:
     left_out = split.left_out
+    for folder in split.without_classes:
+        terminal.warn(
+            f"left out {folder}: it has a set's name, but no class folders with images in it; put its images into such "
+            "folders, or move it away"
+        )
+    if split.unlabeled:
+        terminal.warn(f"left out {split.unlabeled:,} images without a row in labels.csv: add rows, or move them away")
     kinds = (
         (left_out.hidden, "hidden"),
         (left_out.other_files, "without an image's extension or outside the class folders"),

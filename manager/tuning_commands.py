@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from container.modeling import overrides
-from manager import image, launching, names, results, training, trials, tuning, tuning_monitoring
+from manager import image, launching, names, processing_results, results, training, trials, tuning, tuning_monitoring
 from manager.errors import AwsError, JobError
 from manager.monitoring import ENDED, describe_job
 from manager.resuming import pretrained_of, settings_of_job
@@ -15,13 +15,16 @@ from manager.tuning_ranges import read_ranges
 TUNING_PAGE = "tuning.html"
 
 
-def launch_tuning(session: Session, pushed: image.Image | None, *, initialized: bool = False) -> str:
+def launch_tuning(
+    session: Session, pushed: image.Image | None, *, initialized: bool = False, uploaded: bool = False
+) -> str:
     """Launch a tuning job and return its name.
 
     Args:
         session: the session.
         pushed: the image that this command line has just pushed; None: it is looked up.
         initialized: whether this command line has just made buckets and role and uploaded the images, or shown how.
+        uploaded: whether it has just uploaded the images, or shown how.
 
     Raises:
         ProjectError: a value that may be chosen is wrong, what the trials need is not there, a template is wrong, or
@@ -29,12 +32,13 @@ def launch_tuning(session: Session, pushed: image.Image | None, *, initialized: 
     """
     settings, root = session.settings, session.project_root
     parameters = read_ranges(settings, root / "container" / "parts")
-    pushed = launching.launchable_image(session, pushed, initialized=initialized)
+    pushed = launching.launchable_image(session, pushed, initialized=initialized, uploaded=uploaded)
     job, place = names.tuning_job(settings, datetime.now()), session.aws.place
     session.terminal.heading(f"Tuning job {job}")
     uri, upload = launching.pretrained_channel(session)
+    fingerprint = processing_results.fingerprint(session.aws, settings)
     training_request = training.render_request(
-        settings, place, pushed.uri, job, root / training.TEMPLATE, uri, launching.data_fingerprint(session)
+        settings, place, pushed.uri, job, root / training.TEMPLATE, uri, fingerprint
     )
     definition = tuning.define_trials(session.aws, training_request, parameters)
     request = tuning.render_request(settings, job, definition, parameters, root / tuning.TEMPLATE)

@@ -14,6 +14,7 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from container.dataset.record import RECORD, SETS
+from container.dataset.threads import in_parallel
 from container.errors import DataError
 from container.modeling.settings import Settings
 from manager import manifest, names
@@ -22,7 +23,7 @@ from manager.checksums import Checksums, LocalFile
 from manager.console import Terminal
 from manager.manifest import MANIFEST, Entry, Manifest
 from manager.plan import ApiCall, Plan
-from manager.sending import UploadCall, in_parallel
+from manager.sending import UploadCall
 
 # As many as S3 deletes by one request.
 MOST_DELETIONS = 1000
@@ -122,13 +123,15 @@ def plan_upload(
 
 
 def check_uploaded(aws: Aws, settings: Settings, project_root: Path) -> None:
-    """See that the bucket holds the split that lies on this machine, where there is one, and holds it whole.
+    """See that what the bucket holds is whole, and is the split that lies on this machine, where there is one.
 
     Raises:
-        DataError: it holds another one, or a part: a job would train on other images than one thinks.
+        DataError: it is another one, or a part: a job would train on other images than one thinks.
         AwsError: AWS refuses to tell.
     """
     record, bucket = project_root / settings.data.sets_path / RECORD, names.data_bucket(settings)
+    if manifest.read_fingerprint(aws, bucket) == "":
+        raise DataError(f"an upload to s3://{bucket} was begun and not finished: finish it by --upload_data --prune")
     if not record.is_file():
         return
     with aws.explained(f"could not look at the images in {bucket}"):
@@ -144,8 +147,6 @@ def check_uploaded(aws: Aws, settings: Settings, project_root: Path) -> None:
             f"s3://{bucket} holds another split than {settings.data.sets_path}: upload this one by --upload_data "
             "--prune, or name the other by data.directory"
         )
-    if manifest.read_fingerprint(aws, bucket) == "":
-        raise DataError(f"an upload to s3://{bucket} was begun and not finished: finish it by --upload_data --prune")
 
 
 def is_encrypted_otherwise(aws: Aws, settings: Settings) -> bool:

@@ -1,10 +1,13 @@
 """`python data_handler.py --check` as its users meet it, on a folder in which everything is wrong."""
 
 import csv
+import errno
 import hashlib
 import io
+import multiprocessing
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -16,10 +19,56 @@ import pytest
 from PIL import Image
 
 import data_handler
+from container.dataset.check import check_images
+from container.dataset.fixing import fix_images
+from container.dataset.looks import look_into
+from container.dataset.split import split_images
+from container.dataset.text import printable
+from container.errors import DataError
+from container.modeling.settings import Data
+from tests.container.dataset.unwatched import Unwatched
 from tests.container.pages import read
 
 ROOT = Path(data_handler.__file__).parent
 LONG = "n" * 250 + ".png"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+# Looks at an image with room for a tenth of its pixels.
+LITTLE_MEMORY = """
+import resource
+from pathlib import Path
+from container.dataset.looks import look_at
+
+look_at("missing.png", 1)
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 20_000_000,) * 2)
+print(look_at("large.png", 10**9))
+"""
+# Checks and mends the folder `images` of its working directory, and dies at the nth image of a step.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from container.dataset.check import check_images
+from container.dataset.fixing import fix_images
+from container.modeling.settings import Data
+
+class Watch:
+    def start(self, step, total=None):
+        self.step, self.done = step, 0
+        self.die()
+
+    def advance(self):
+        self.done += 1
+        self.die()
+
+    def die(self):
+        if (self.step, self.done) == (sys.argv[1], int(sys.argv[2])):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    data, here = Data(directory="images"), Path.cwd()
+    check_images(data, here, Watch())
+    fix_images(data, here, here / "images-fixed", Watch())
+"""
 
 
 def pixels(seed: int, side: int = 40) -> Image.Image:
@@ -66,6 +115,8 @@ def hostile(directory: Path) -> dict[str, str]:
         "cat/large.png": (large, "too_many_pixels"),
         "cat/really a png.jpg": (encoded(pixels(23)), "wrong_extension"),
         "cat/photo.jfif": (jpeg(24), "wrong_extension"),
+        "cat/cut.jfif": (jpeg(28)[:-300], "truncated"),
+        "cat/BMW.txt": (b"BM is how a bitmap begins as well", ""),
         "cat/dot.png": (encoded(pixels(25, side=3)), "too_small"),
         "cat/moving.gif": (encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "animated"),
         "cat/print.jpg": (encoded(pixels(26).convert("CMYK"), "JPEG"), "cmyk"),
@@ -94,11 +145,13 @@ def hostile(directory: Path) -> dict[str, str]:
     (directory / "dog/self.png").symlink_to("self.png")
     write(directory / "dog/locked.png", encoded(pixels(47))).chmod(0)
     os.mkfifo(directory / "dog/pipe.png")
+    os.mkfifo(directory / "dog/the 'pipe'.png")
     more = {
         "cat/caf\\udce9.png": "name_not_unicode",
         "cat/gone.png": "no_file",
         "dog/self.png": "unreadable",
         "dog/pipe.png": "no_file",
+        "dog/the 'pipe'.png": "no_file",
         "cat/loop": "repeated_folder",
         "dog/again/loop": "repeated_folder",
         "Cat": "class_names",
@@ -191,6 +244,8 @@ class TestHostileFolder:
         with Image.open(fixed / "cat/moving.png") as first:
             assert not getattr(first, "is_animated", False)
         assert (fixed / "cat/really a png.png").is_file()
+        with Image.open(fixed / "cat/photo.jpg") as renamed:
+            assert renamed.size == (40, 40)
         assert not list(fixed.glob("*/cut*"))
         assert "left out dog/cat 3.png: the same image lies under several classes" in capsys.readouterr().err
         assert run(fixed) == 0
@@ -218,6 +273,103 @@ def test_a_second_look_decodes_only_what_is_new_or_changed(images: Path, capsys:
     (images / "dog/01.png").unlink()
     run(images)
     assert "24 images: 2 decoded, 22 known from before" in capsys.readouterr().out
+
+
+def fixes(images: Path) -> dict[str, tuple[str, str]]:
+    with (images.with_name("images-check") / "fixes.csv").open(encoding="utf-8", newline="") as opened:
+        return {row["path"]: (row["what"], row["target"]) for row in csv.DictReader(opened)}
+
+
+class TestFixes:
+    def test_every_file_is_in_the_new_folder_or_named(self, images: Path) -> None:
+        hostile(images)
+        assert run(images, "--fix") == 0
+        named, fixed = fixes(images), images.with_name("images-fixed")
+        assert named["cat/photo.jfif"] == ("extension .jpg", "cat/photo.jpg")
+        for path, why in (
+            ("cat/cut.jfif", "truncated"),
+            ("cat/page.jpg", "undecodable"),
+            ("cat/gone.png", "no_file"),
+            ("dog/pipe.png", "no_file"),
+            ("cat/caf\\udce9.png", "name_not_unicode"),
+        ):
+            assert named[path] == (f"left out: {why}", "")
+        files = {path.relative_to(images).as_posix() for path in images.rglob("*") if not path.is_dir()}
+        kept = {path.relative_to(fixed).as_posix() for path in fixed.rglob("*")}
+        # That is a text, and no image.
+        assert {printable(path) for path in files - kept} - set(named) == {"cat/BMW.txt"}
+
+    def test_an_image_that_gets_another_name_is_named(self, images: Path) -> None:
+        write(images / "cat/A.png", encoded(pixels(60)))
+        write(images / "cat/a.png", encoded(pixels(61)))
+        run(images, "--fix")
+        assert fixes(images) == {"cat/a.png": ("renamed", "cat/a-1.png")}
+        assert (images.with_name("images-fixed") / "cat/a-1.png").is_file()
+
+    def test_images_that_are_gone_are_written_again(self, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        run(images, "--fix")
+        gone = images.with_name("images-fixed") / "cat/03.png"
+        gone.unlink()
+        capsys.readouterr()
+        assert run(images, "--fix") == 0
+        assert gone.is_file()
+        assert "unchanged images-fixed" not in capsys.readouterr().out
+        mine = write(gone.with_name("mine.png"), b"mine")
+        gone.unlink()
+        assert run(images, "--fix") == 1
+        assert "and holds others, such as 'cat/mine.png', that are not its own: remove" in capsys.readouterr().err
+        assert mine.read_bytes() == b"mine"
+
+    def test_other_settings_make_another_folder(self, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        run(images, "--fix")
+        assert run(images, "--fix", "--set", "data.most_pixels=100") == 1
+        assert "was not made from these images with these settings: remove it" in capsys.readouterr().err
+
+    @pytest.mark.slow
+    def test_a_process_that_dies_is_told_of(self, images: Path) -> None:
+        for number in range(40):
+            write(images / f"cat/{number:02}.jpg", encoded(pixels(300 + number).convert("CMYK"), "JPEG"))
+        assert run(images) == 0
+        data = Data(directory=str(images), check_directory=str(images.with_name("images-check")))
+        with pytest.raises(DataError, match="a process died while it wrote images anew: free memory"):
+            fix_images(data, images.parent, images.with_name("images-fixed"), Deadly())
+        assert not images.with_name("images-fixed").exists()
+
+
+class Deadly(Unwatched):
+    """Kills the processes of the work at the first image that is encoded anew, the 25th."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def advance(self) -> None:
+        """Count, and kill."""
+        self.done += 1
+        for process in multiprocessing.active_children():
+            process.kill()
+
+
+def test_an_odd_name_does_not_have_a_file_decoded_for_the_page(images: Path) -> None:
+    write(images / "cat/it's large.png", encoded(pixels(70, side=60)))
+    write(images / "cat/it's small.png", encoded(pixels(71)))
+    run(images, "--set", "data.most_pixels=2000")
+    page = read(images.with_name("images-check") / "check.html")
+    assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == ["cat/it's small.png"]
+
+
+def test_a_memory_that_cannot_be_used_now_is_kept(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(images)
+    file = images.with_name("images-check") / "images.sqlite"
+    before = file.read_bytes()
+    # Where SQLite keeps what it would have to undo.
+    journal = file.with_name("images.sqlite-journal")
+    journal.mkdir()
+    assert run(images) == 1
+    assert "cannot be used: disk I/O error; free the disk" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    journal.rmdir()
+    run(images)
+    assert "24 images: 0 decoded" in capsys.readouterr().out
 
 
 def test_a_damaged_memory_is_made_anew(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,6 +400,55 @@ def test_a_split_keeps_together_what_a_check_found_alike(images: Path, capsys: p
     assert "1 images are new or changed since --check" in capsys.readouterr().err
 
 
+class InterruptedAt(Unwatched):
+    """A Progress at which the user presses Ctrl-C when a step begins."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+    def start(self, step: str, total: int | None = None) -> None:
+        """Compare the step."""
+        if step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_what_a_check_decoded_but_did_not_compare_counts_as_not_checked(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Data(directory=str(images), check_directory=str(images.with_name("images-check")))
+    with pytest.raises(KeyboardInterrupt):
+        check_images(data, images.parent, InterruptedAt("Comparing images"))
+    split = ["--set", f"data.directory={images}"]
+    data_handler.main(split)
+    assert "24 images are new or changed since --check, or it died before it compared them" in capsys.readouterr().err
+    run(images)
+    assert "24 images: 0 decoded" in capsys.readouterr().out
+    data_handler.main(split)
+    assert capsys.readouterr().err == ""
+
+
+def test_near_images_may_be_parted_where_they_would_all_be_one_group(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(images)
+    for number in range(12):
+        write(images / f"cat/{number:02}.jpg", jpeg(0) + bytes(number) if number < 2 else frame(number))
+    run(images)
+    split = ["--set", f"data.directory={images}"]
+    assert data_handler.main(split) == 1
+    said = capsys.readouterr().err
+    assert "the largest group ties 12 of 12 images, such as 'cat/00.jpg': 2 have the same pixels, 11 are nearly" in said
+    assert data_handler.main([*split, "--set", "data.keep_near=false"]) == 0
+    sets = images.with_name("images-sets")
+    # Those with the same pixels stay together.
+    assert len({path.parts[-3] for path in sets.glob("*/cat/0[01].jpg")}) == 1
+
+
+def frame(number: int) -> bytes:
+    """A picture of a film that grows lighter."""
+    return encoded(pixels(0).point(lambda value: value * (100 - number) // 100), "JPEG", quality=95)
+
+
 def test_sets_that_share_an_image_are_a_problem(tmp_path: Path) -> None:
     for position, name in enumerate(("train", "test")):
         for number in range(4):
@@ -257,12 +458,39 @@ def test_sets_that_share_an_image_are_a_problem(tmp_path: Path) -> None:
     assert {("train/cat/0.png", "two_sets"), ("test/cat/seen.png", "two_sets")} <= findings(tmp_path / "images")
 
 
+def test_the_class_of_a_bad_file_is_its_class_folder_also_in_sets(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        for number in range(4):
+            write(tmp_path / f"images/{name}/cat/{number}.png", encoded(pixels(len(name) * 10 + number)))
+    write(tmp_path / "images/train/cat/empty.png", b"")
+    run(tmp_path / "images")
+    with (tmp_path / "images-check/findings.csv").open(encoding="utf-8", newline="") as opened:
+        assert [row["class"] for row in csv.DictReader(opened) if row["finding"] == "empty"] == ["cat"]
+
+
+def test_a_split_tells_of_sets_and_images_that_it_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(40):
+        write(tmp_path / f"images/train/cat/{number}.png", encoded(pixels(number, side=8)))
+    for number in range(4):
+        write(tmp_path / f"images/test/{number}.png", encoded(pixels(50 + number, side=8)))
+    assert data_handler.main(["--set", f"data.directory={tmp_path / 'images'}"]) == 0
+    assert "left out test: it has a set's name, but no class folders" in capsys.readouterr().err
+    rows = "".join(f"{number}.png,{'ab'[number % 2]}\n" for number in range(38))
+    write(tmp_path / "table/labels.csv", f"image,label\n{rows}".encode())
+    for number in range(40):
+        write(tmp_path / f"table/{number}.png", encoded(pixels(number, side=8)))
+    assert data_handler.main(["--set", f"data.directory={tmp_path / 'table'}"]) == 0
+    assert "left out 2 images without a row in labels.csv" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--set", "data.check_directory={images}/in"], "would lie one in the other"),
         (["--fix", "{images}/in"], "would lie one in the other"),
-        (["--fix", "{images}-sets"], "was not made from these images: remove it, or name another folder"),
+        (["--fix", "{images}-sets"], "was not made from these images with these settings: remove it"),
     ],
 )
 def test_folders_that_are_not_ours_are_left_alone(
@@ -281,25 +509,58 @@ def test_what_goes_with_a_check_is_wrong_usage_without(arguments: list[str]) -> 
     assert raised.value.code == 2
 
 
+class Failing(io.BytesIO):
+    """An image on a disk that fails beyond its first bytes."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read, or fail."""
+        if self.tell() > 30:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(size)
+
+
+def test_a_disk_that_fails_says_nothing_of_the_image() -> None:
+    with pytest.raises(OSError, match="Input/output error"):
+        look_into(Failing(encoded(pixels(0))), 10**6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory")
+def test_too_little_memory_says_nothing_of_the_image(tmp_path: Path) -> None:
+    write(tmp_path / "large.png", encoded(Image.new("1", (9_000, 9_000))))
+    done = subprocess.run([sys.executable, "-c", LITTLE_MEMORY], cwd=tmp_path, env=ENVIRONMENT, capture_output=True)
+    assert done.stderr.decode().strip().splitlines()[-1].startswith("MemoryError")
+
+
 @pytest.mark.slow
-def test_killed_at_any_moment_the_next_run_finds_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("step", "image"),
+    [
+        ("Decoding images", 40),
+        ("Writing what was found", 0),
+        ("Comparing images", 0),
+        ("Writing images", 0),
+        ("Writing images", 50),
+    ],
+)
+def test_killed_at_any_moment_the_next_run_finds_the_same(tmp_path: Path, step: str, image: int) -> None:
     images = tmp_path / "images"
-    for number in range(300):
-        write(images / "ab"[number % 2] / f"{number}.jpg", encoded(pixels(number % 250, side=200), "JPEG"))
-    command = [sys.executable, str(ROOT / "data_handler.py"), "--set", f"data.directory={images}", "--check", "--fix"]
+    for number in range(80):
+        kind = "RGB" if number % 3 else "CMYK"
+        write(images / "ab"[number % 2] / f"{number}.jpg", encoded(pixels(number, side=60).convert(kind), "JPEG"))
     results = ("images-check/findings.csv", "images-check/fixes.csv")
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    assert run(images, "--fix") == 0
     expected = [(tmp_path / name).read_bytes() for name in results]
     fixed = {path: state[2] for path, state in snapshot(tmp_path / "images-fixed").items()}
-    for seconds in (0.3, 0.6, 0.9, 1.2):
-        for folder in ("images-check", "images-fixed"):
-            subprocess.run(["rm", "-rf", str(tmp_path / folder)], check=True)
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        assert [(tmp_path / name).read_bytes() for name in results] == expected
-        assert {path: state[2] for path, state in snapshot(tmp_path / "images-fixed").items()} == fixed
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "images-check", "images-fixed"]
+    for folder in ("images-check", "images-fixed"):
+        shutil.rmtree(tmp_path / folder)
+
+    killed = subprocess.run([sys.executable, "-c", KILLED, step, str(image)], cwd=tmp_path, env=ENVIRONMENT)
+    assert killed.returncode == -signal.SIGKILL
+    has_compared = step == "Writing images"
+    outcome = split_images(Data(directory="images"), tmp_path, Unwatched())
+    assert outcome.changed_since_check == (0 if has_compared or not outcome.was_checked else 80)
+
+    assert run(images, "--fix") == 0
+    assert [(tmp_path / name).read_bytes() for name in results] == expected
+    assert {path: state[2] for path, state in snapshot(tmp_path / "images-fixed").items()} == fixed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "images-check", "images-fixed", "images-sets"]

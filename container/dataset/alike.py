@@ -6,23 +6,25 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from container.dataset.index import ImageFile
+from container.dataset.image_files import ImageFile
 from container.dataset.source import ImageSource
 from container.errors import DataError
 
 MEMORY_FILE = "images.sqlite"
 # To be raised when an image's look would be another: what older versions remembered is then forgotten.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Alike:
     """What an earlier check found."""
 
-    groups: tuple[tuple[str, ...], ...]
-    """Paths of images that are the same or nearly so."""
-    changed: int
-    """Images of the source that are new, or changed since."""
+    same: tuple[tuple[str, ...], ...] = ()
+    """Paths of images whose pixels are the same."""
+    near: tuple[tuple[str, ...], ...] = ()
+    """Paths of images that are nearly the same."""
+    changed: int = 0
+    """Images of the source that no check has compared with the others: they are new, or changed since."""
 
 
 def remembered_groups(folder: Path, source: ImageSource) -> Alike | None:
@@ -35,25 +37,36 @@ def remembered_groups(folder: Path, source: ImageSource) -> Alike | None:
     if not file.is_file():
         return None
     try:
-        with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        # For writing, where that is allowed: what a check that died began to write is undone first.
+        with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True)) as database:
             if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 return None
             return _alike(database, source)
     except sqlite3.Error as error:
-        raise DataError(f"{file} cannot be used: {error}; remove it, and run --check again") from None
+        raise DataError(
+            f"{file} cannot be used: {error}; once no check runs, run --check again, or remove it"
+        ) from None
 
 
 def _alike(database: sqlite3.Connection, source: ImageSource) -> Alike:
-    known = {tuple(key): part for part, *key in database.execute("SELECT * FROM alike")}
-    groups: dict[int, list[str]] = {}
+    present = {}
     changed = 0
     for path, file in source.images():
         key = image_key(path, file)
-        if key in known:
-            groups.setdefault(known[key], []).append(path)
-        elif not database.execute("SELECT 1 FROM look WHERE path = ? AND size = ? AND modified = ?", key).fetchone():
-            changed += 1
-    return Alike(tuple(tuple(group) for group in groups.values() if len(group) > 1), changed)
+        # A check that died has decoded images that it did not compare.
+        compared = "SELECT 1 FROM look WHERE path = ? AND size = ? AND modified = ? AND is_compared"
+        changed += database.execute(compared, key).fetchone() is None
+        if database.execute("SELECT 1 FROM alike WHERE path = ?", key[:1]).fetchone():
+            present[key] = path
+    groups: dict[tuple[int, int], list[str]] = {}
+    for part, is_near, *key in database.execute("SELECT part, is_near, path, size, modified FROM alike ORDER BY path"):
+        if tuple(key) in present:
+            groups.setdefault((is_near, part), []).append(present[*key])
+    same, near = (
+        tuple(tuple(group) for (is_near, _), group in groups.items() if is_near == kind and len(group) > 1)
+        for kind in (False, True)
+    )
+    return Alike(same, near, changed)
 
 
 def image_key(path: str, file: ImageFile) -> tuple[bytes, int, int]:

@@ -1,16 +1,18 @@
 """Writes the sets of a split as arrays, one .npz for each, for whoever wants to train elsewhere.
 
 Each holds `images` (uint8, shape (images, height, width, channels), the model's input size), `labels` (int32, positions
-in `classes`), `classes` and `names`: what `--ingest` reads, and `numpy.load` too.
+in `classes`), `classes` (those of the training set, in each) and `names` (UTF-8 in bytes: Unicode would take four times
+the room): what `--ingest` reads, and `numpy.load` too.
 """
 
 import os
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +22,8 @@ from PIL import Image as Picture
 from PIL import ImageOps
 
 from container.dataset.folders import exclusive, replacement
-from container.dataset.index import BadFile, scan
-from container.dataset.prepared import split_digest
+from container.dataset.index import BadFile, Scan, scan
+from container.dataset.prepared import TRAINING, split_digest
 from container.dataset.processes import in_batches
 from container.dataset.progress import Progress
 from container.dataset.record import SETS
@@ -32,6 +34,7 @@ from container.modeling.container_settings import Image
 
 BATCH = 16
 COPIED_AT_ONCE = 1 << 20
+NAMES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def write_arrays(
         processes: that work side by side; 0: one for each core.
 
     Raises:
-        DataError: there is no split, the target holds something else, or a file cannot be read or written.
+        DataError: there is no split, a set has a class that the training set lacks, the target holds something else, or
+            a file cannot be read or written.
     """
     split_digest(sets)
     target = Path(os.path.realpath(target))
@@ -74,7 +78,7 @@ def write_arrays(
             raise DataError(f"{target} holds something else than arrays of sets: move it away")
         with replacement(target) as new:
             try:
-                written = [_write(sets / name, new / _file_name(name), image, progress, processes) for name in SETS]
+                written = list(_write_all(sets, new, image, progress, processes))
             except BrokenProcessPool:
                 raise DataError(
                     "a process that decoded images died: if memory is short, lower preparation.processes"
@@ -87,38 +91,75 @@ def fitted_files(files: Sequence[str], image: Image) -> list[Fitted]:
     return [_fitted(Path(file), image) for file in files]
 
 
+def _write_all(
+    sets: Path, new: Path, image: Image, progress: Progress, processes: int
+) -> Iterator[tuple[Path, int, tuple[BadFile, ...]]]:
+    classes: dict[str, int] = {}
+    for name in SETS:
+        progress.start(f"Looking at the {name} images")
+        scanned = scan(sets / name, progress.advance)
+        # A label means the same class in each set.
+        classes = classes or {folder.name: label for label, folder in enumerate(scanned.classes)}
+        for folder in scanned.classes:
+            if folder.name not in classes:
+                raise DataError(
+                    f"{sets / name} has a class {folder.name!r}, and {sets / TRAINING} has not: add images of it, or "
+                    "remove it, and split again"
+                )
+        yield _write(sets / name, scanned, classes, new / _file_name(name), image, progress, processes)
+
+
 def _write(
-    source: Path, file: Path, image: Image, progress: Progress, processes: int
+    source: Path,
+    scanned: Scan,
+    classes: dict[str, int],
+    file: Path,
+    image: Image,
+    progress: Progress,
+    processes: int,
 ) -> tuple[Path, int, tuple[BadFile, ...]]:
-    scanned = scan(source, progress.advance)
-    names = [f"{folder.name}/{found.name}" for folder in scanned.classes for found in folder.files]
-    labels = np.repeat(np.arange(len(scanned.classes)), [len(folder.files) for folder in scanned.classes])
-    progress.start(f"Decoding the {source.name} images", len(names))
-    kept, left_out = np.ones(len(names), bool), []
+    counts = [len(folder.files) for folder in scanned.classes]
+    labels = np.repeat(np.array([classes[folder.name] for folder in scanned.classes], np.int32), counts)
+    progress.start(f"Decoding the {source.name} images", len(labels))
+    kept, left_out = np.ones(len(labels), bool), []
     beside = file.with_suffix(".pixels")
     with beside.open("wb") as pixels:
-        work = in_batches(partial(fitted_files, image=image), (f"{source}/{name}" for name in names), BATCH, processes)
-        for position, fitted in enumerate(work):
+        files = (f"{source}/{name}" for name in _names(scanned))
+        work = in_batches(partial(fitted_files, image=image), files, BATCH, processes)
+        for position, (name, fitted) in enumerate(zip(_names(scanned), work, strict=True)):
             pixels.write(fitted.pixels)
             if fitted.problem:
                 kept[position] = False
-                left_out.append(BadFile(printable(names[position]), fitted.problem))
+                left_out.append(BadFile(printable(name), fitted.problem))
             progress.advance()
     shape = (int(kept.sum()), image.height, image.width, image.channels)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as opened:
         _add_pixels(opened, beside, shape)
-        _add(opened, "labels", labels[kept].astype(np.int32))
-        _add(opened, "classes", np.array([folder.name for folder in scanned.classes], np.str_))
-        _add(opened, "names", np.array([name for name, is_kept in zip(names, kept, strict=True) if is_kept], np.str_))
+        _add(opened, "labels", labels[kept])
+        _add(opened, "classes", np.array(list(classes), np.str_))
+        longest = max((len(name.encode()) for name in _names(scanned)), default=1)
+        _add_names(opened, compress(_names(scanned), kept), f"|S{longest}", shape[0])
     beside.unlink()
     return file, shape[0], tuple(left_out)
 
 
+def _names(scanned: Scan) -> Iterator[str]:
+    """Yield the paths of a set's images: they are made anew each time, since together they take much memory."""
+    return (f"{folder.name}/{file.name}" for folder in scanned.classes for file in folder.files)
+
+
 def _add_pixels(opened: zipfile.ZipFile, pixels: Path, shape: tuple[int, ...]) -> None:
     with opened.open("images.npy", "w", force_zip64=True) as member, pixels.open("rb") as source:
-        head = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(member, head)
+        np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": shape})
         shutil.copyfileobj(source, member, COPIED_AT_ONCE)
+
+
+def _add_names(opened: zipfile.ZipFile, names: Iterable[str], kind: str, count: int) -> None:
+    remaining = iter(names)
+    with opened.open("names.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": kind, "fortran_order": False, "shape": (count,)})
+        while some := [name.encode() for name in islice(remaining, NAMES_AT_ONCE)]:
+            member.write(np.array(some, kind).tobytes())
 
 
 def _add(opened: zipfile.ZipFile, name: str, values: NDArray[Any]) -> None:

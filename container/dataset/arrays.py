@@ -6,6 +6,7 @@ Keras's own data sets have them, become folders `train` and `test`.
 """
 
 import io
+import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from container.dataset.archives import Member
+from container.dataset.taking import Limits
 from container.errors import DataError
 
 SUFFIXES = (".npy", ".npz")
@@ -60,13 +62,14 @@ class _Set(NamedTuple):
 class ArrayFile:
     """The images in an .npz, or in an .npy with a second file of labels."""
 
-    def __init__(self, file: Path, labels: Path | None = None) -> None:
+    def __init__(self, file: Path, limits: Limits, labels: Path | None = None) -> None:
         """Look at the arrays; of the images nothing but the shape is read yet.
 
         Raises:
-            DataError: a file is no such array, or arrays do not fit together.
+            DataError: a file is no such array, arrays do not fit together, or there are more or larger images than the
+                limits allow.
         """
-        self._file, self._labels = file, labels
+        self._file, self._limits, self._labels = file, limits, labels
         with _explained(file):
             self._sets = [self._set_of_files()] if file.suffix.lower() == ".npy" else list(self._sets_of_npz())
 
@@ -94,7 +97,9 @@ class ArrayFile:
         if self._labels is None:
             raise DataError(f"{self._file} holds images without labels: add --labels FILE, an .npy of as many")
         with _explained(self._labels):
-            labels = np.load(self._labels, allow_pickle=False)
+            if self._labels.stat().st_size > MOST_LABEL_BYTES:
+                raise DataError(f"{self._labels} is too large for labels")
+            labels = _array(self._labels.read_bytes())
         return self._set("", "", labels, None)
 
     def _sets_of_npz(self) -> Iterator[_Set]:
@@ -116,15 +121,26 @@ class ArrayFile:
     def _read(self, opened: zipfile.ZipFile, name: str) -> NDArray[Any]:
         if opened.getinfo(name).file_size > MOST_LABEL_BYTES:
             raise DataError(f"{self._file}: {name} is too large for labels")
-        return np.load(io.BytesIO(opened.read(name)), allow_pickle=False)
+        return _array(opened.read(name))
 
     def _set(self, folder: str, images: str, labels: NDArray[Any], names: NDArray[Any] | None) -> _Set:
         with self._opened(images) as file:
             shape = _head(file).shape
-        if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3, 4)) or 0 in shape[1:]:
+        if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3, 4)) or min(shape[1:]) < 1:
             raise DataError(
                 f"{self._file}: the images have the shape {shape}; it must be (images, height, width), or (images, "
                 "height, width, channels) with 1, 3 or 4 channels"
+            )
+        if shape[0] > self._limits.files:
+            raise DataError(
+                f"{self._file}: there are {shape[0]:,} images, and ingestion.max_files allows {self._limits.files:,}: "
+                "raise it, if you trust the source"
+            )
+        # Python's own integers have no end that a header could lead beyond.
+        if (pixels := math.prod(shape[1:3])) > self._limits.pixels:
+            raise DataError(
+                f"{self._file}: an image has {pixels:,} pixels, and data.most_pixels allows {self._limits.pixels:,}: "
+                "raise it, if you trust the source"
             )
         positions, classes = _as_classes(labels, names, self._file)
         if len(positions) != shape[0]:
@@ -148,7 +164,7 @@ class ArrayFile:
                 raise DataError(
                     f"{self._file}: the images are stored in Fortran's order: save np.ascontiguousarray(them)"
                 )
-            length = int(np.prod(head.shape[1:])) * head.type.itemsize
+            length = math.prod(head.shape[1:]) * head.type.itemsize
             for _ in range(head.shape[0]):
                 content = file.read(length)
                 if len(content) < length:
@@ -208,6 +224,21 @@ def _checked(names: Sequence[str], file: Path) -> tuple[str, ...]:
         if not name or name.startswith(".") or "/" in name or "\0" in name:
             raise DataError(f"{file}: the class {name!r} cannot be a folder's name: rename it")
     return tuple(names)
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """Return the array that a file holds.
+
+    Raises:
+        ValueError: it holds none, or another number of values than it says.
+    """
+    file = io.BytesIO(content)
+    head = _head(file)
+    # NumPy takes memory for all values that are promised.
+    if math.prod(head.shape) * head.type.itemsize != len(content) - file.tell():
+        raise ValueError(f"it does not hold the values of its shape {head.shape}")
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
 
 
 def _head(file: IO[bytes]) -> _Head:

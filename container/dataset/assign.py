@@ -19,6 +19,7 @@ def draw(
     An image's place in the draw depends on the seed, its class and its name alone: not on the order in which files are
     listed, the version of Python or the machine. Each class is divided by `shares`, as far as groups allow: the largest
     are placed first, each where its classes' parts are then nearest to their shares, and what is in no group fills up.
+    Where no group has images of several classes, no part has more of a class than its share by more than one group.
 
     Args:
         classes: the images.
@@ -41,7 +42,8 @@ def draw_stably(
 
     What decides is a hash of the seed and of the image's class and name, or of what ties its group: so the parts have
     about the wanted fractions. Where a group has members that were placed earlier, it goes where they are; if they are
-    in several parts, into the first of these.
+    in several parts, into the first of these. Without `earlier` a group that is tied by anything but keys goes by the
+    least of its names: a new image with a lesser one takes it along.
 
     Args:
         classes: see `draw`.
@@ -136,7 +138,7 @@ class _Draw:
         cost = 0.0
         for label, images in count.items():
             off = self.placed[label][part] - self.wanted[label][part]
-            cost += ((off + images) ** 2 - off**2) / max(self.wanted[label][part], 1)
+            cost += ((off + images) ** 2 - off**2) / len(self.classes[label].files)
         return cost
 
     def _place(self, group: Sequence[int], count: Counter[int], part: int, taken_from: int | None = None) -> None:
@@ -165,17 +167,18 @@ class _Draw:
 
     def _leave_no_part_empty(self, groups: Sequence[Sequence[int]], counts: Sequence[Counter[int]]) -> None:
         """Move the smallest groups that can be spared into parts that have nothing of a class."""
+        by_class: dict[int, list[int]] = {}
+        for number in reversed(range(len(groups))):
+            for label in counts[number]:
+                by_class.setdefault(label, []).append(number)
         for label, placed in enumerate(self.placed):
             for part in range(len(placed)):
                 if not placed[part]:
-                    self._bring_one(label, part, groups, counts)
+                    self._bring_one(part, [(groups[number], counts[number]) for number in by_class.get(label, ())])
 
-    def _bring_one(
-        self, label: int, part: int, groups: Sequence[Sequence[int]], counts: Sequence[Counter[int]]
-    ) -> None:
-        for group, count in zip(reversed(groups), reversed(counts), strict=True):
+    def _bring_one(self, part: int, groups: Sequence[tuple[Sequence[int], Counter[int]]]) -> None:
+        for group, count in groups:
             home = self.places[group[0]]
-            spared = all(self.placed[other][home] > images for other, images in count.items())
-            if label in count and spared:
+            if all(self.placed[other][home] > images for other, images in count.items()):
                 self._place(group, count, part, taken_from=home)
                 return

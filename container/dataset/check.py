@@ -15,9 +15,17 @@ from container.dataset.duplicates import near_images, same_images
 from container.dataset.findings import RULES, Finding, Findings
 from container.dataset.folders import exclusive
 from container.dataset.groups import Ties
-from container.dataset.index import NOT_UNICODE, ClassFolder, ImageFile, is_image
-from container.dataset.inspection import class_findings, file_of, look_findings, name_findings, reason_rule
-from container.dataset.looks import DIGEST_BYTES, HEAD_BYTES, PICTURE_BYTES, look_at_files
+from container.dataset.image_files import NOT_UNICODE, ImageFile
+from container.dataset.index import ClassFolder
+from container.dataset.inspection import (
+    class_findings,
+    file_of,
+    look_findings,
+    name_findings,
+    reason_rule,
+    trouble_of,
+)
+from container.dataset.looks import DIGEST_BYTES, PICTURE_BYTES, look_at_files
 from container.dataset.processes import in_batches
 from container.dataset.progress import Progress
 from container.dataset.remembered import Memory, memory
@@ -46,7 +54,7 @@ class CheckOutcome:
 
     @property
     def images(self) -> int:
-        """Files with an image's extension that were looked into."""
+        """Files that were looked into: those with an image's extension, or an image's first bytes."""
         return sum(len(folder.files) for folder in self.source.folders)
 
     @property
@@ -116,6 +124,11 @@ def _decode(source: ImageSource, data: Data, known: Memory, progress: Progress) 
             f"a process died while it decoded {path!r} or an image soon after: move that one away, or free memory; the "
             "next run goes on from here"
         ) from None
+    except MemoryError:
+        raise DataError(
+            "there is not enough memory to decode an image: free some, or lower data.most_pixels; the next run goes on "
+            "from here"
+        ) from None
     finally:
         known.keep()
     return done
@@ -138,7 +151,9 @@ def _tell(source: ImageSource, data: Data, known: Memory, findings: Findings, pr
     for path, class_name, file in file_of(source.folders):
         look = known.look(path, file)
         assert look
-        for finding in (*look_findings(path, class_name, look, data), *name_findings(path, class_name)):
+        for finding in look_findings(path, class_name, look, data):
+            findings.add(finding)
+        for finding in name_findings(path, class_name, has_pixels=not trouble_of(look, data)):
             findings.add(finding)
     progress.start("Comparing images")
     images = _Images(source)
@@ -154,10 +169,11 @@ def _tell(source: ImageSource, data: Data, known: Memory, findings: Findings, pr
         findings.add_group(*_described(images, group, "near", "nearly the same as"))
     for finding in class_findings(source.folders, source.is_split):
         findings.add(finding)
-    ties = Ties()
-    for group in (*same, *near):
-        ties.tie(group)
-    known.conclude(source.images(), ([images.file(position) for position in group] for group in ties.groups()))
+    known.conclude(
+        source.images(),
+        ([images.file(position) for position in group] for group in same),
+        ([images.file(position) for position in group] for group in near),
+    )
 
 
 def _near(pictures: NDArray[np.uint8], positions: NDArray[np.intp]) -> list[tuple[int, ...]]:
@@ -208,37 +224,24 @@ def _described(images: _Images, group: Sequence[int], kind: str, words: str) -> 
 
 def _left_out(source: ImageSource) -> Iterator[Finding]:
     """Yield what lies in the folder and is no image that could be looked into."""
+    classes = {folder.folder: folder.name for folder in source.folders}
+
+    def class_of(path: str) -> str:
+        # Of sets that exist, a class folder lies in the folder of its set.
+        return classes.get("/".join(path.split("/")[: 1 + source.is_split]), "")
+
     for bad in source.left_out.bad_files:
-        yield Finding(reason_rule(bad.reason), bad.path, _class_of(bad.path), bad.reason)
+        yield Finding(reason_rule(bad.reason), bad.path, class_of(bad.path), bad.reason)
         if bad.reason != NOT_UNICODE:
-            yield from name_findings(bad.path, _class_of(bad.path))
+            yield from name_findings(bad.path, class_of(bad.path))
     for path in source.repeated_folders:
         yield Finding(
-            "repeated_folder", path, _class_of(path), "a link to a folder that was seen already, or to one above"
+            "repeated_folder", path, class_of(path), "a link to a folder that was seen already, or to one above"
         )
-    for path in source.other_files:
-        if _has_image(f"{source.directory}/{path}"):
-            yield Finding("wrong_extension", path, _class_of(path), "it is an image, and left out")
     if source.unlabeled:
         assert source.labels
         yield Finding(
-            "unlabeled", source.labels.file.name, "", f"{source.unlabeled:,} images have no row, and are left out"
+            "unlabeled", source.labels.file.name, "", f"{len(source.unlabeled):,} images have no row, and are left out"
         )
     for folder in source.without_classes:
         yield Finding("unlabeled", folder, "", "it has a set's name, but no class folders, and is left out")
-
-
-def _class_of(path: str) -> str:
-    return path.split("/", 1)[0] if "/" in path else ""
-
-
-def _has_image(path: str) -> bool:
-    try:
-        # A pipe would keep whoever opens it waiting.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            return is_image(os.read(descriptor, HEAD_BYTES))
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return False

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from container.dataset.index import ImageFile
+from container.dataset.image_files import ImageFile
 from container.dataset.placement import Share
 from container.dataset.progress import Progress
 from container.errors import DataError

@@ -74,6 +74,8 @@ class Finding(NamedTuple):
     detail: str
     group: int = 0
     """The same number for images that belong together; 0: none."""
+    has_pixels: bool = False
+    """Whether it is of an image that can be decoded, and so be shown."""
 
 
 @dataclass
@@ -110,7 +112,7 @@ class Findings:
         )
 
     def add_group(self, rule: str, images: Iterable[tuple[str, str, str]]) -> None:
-        """Take images that belong together, as path, class and detail."""
+        """Take images with pixels that belong together, as path, class and detail."""
         number = next(self._groups)
         for path, class_name, detail in images:
-            self.add(Finding(rule, path, class_name, detail, number))
+            self.add(Finding(rule, path, class_name, detail, number, has_pixels=True))

@@ -1,16 +1,17 @@
 """Writes a folder of images anew without what a check found: `data_handler.py --check --fix`.
 
-Images that need no change are linked or copied. What is in the way of a clear answer is left out: damaged files, all
-but one of the same images, and all of those that lie under several classes. Near duplicates stay, since a split keeps
-them together.
+Images that need no change are linked or copied. What is in the way of a clear answer is left out, and named: damaged
+files, all but one of the same images, and all of those that lie under several classes. Near duplicates stay, since a
+split keeps them together.
 """
 
 import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,8 +20,10 @@ from PIL import Image
 from container.dataset.duplicates import same_images
 from container.dataset.filling import link_or_copy
 from container.dataset.folders import exclusive, replacement
-from container.dataset.inspection import EXTENSIONS, file_of
+from container.dataset.inspection import EXTENSIONS, file_of, reason_rule, trouble_of
+from container.dataset.labels import LABELS_FILE
 from container.dataset.looks import DIGEST_BYTES, FORMATS, PICTURE_BYTES, Look, plain_image
+from container.dataset.pixels import orientation_of
 from container.dataset.processes import in_batches
 from container.dataset.progress import Progress
 from container.dataset.remembered import Memory, memory
@@ -52,6 +55,16 @@ class Fixes:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What a folder was made from, as its mark tells."""
+
+    fingerprint: str
+    """Of the images."""
+    class_column: str
+    most_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fix:
     """What is to become of an image."""
 
@@ -76,31 +89,50 @@ def fix_images(data: Data, project: Path, target: Path, progress: Progress) -> F
         raise DataError(f"the images ({images}) and what is written ({new_folder}) would lie one in the other")
     progress.start("Looking for images")
     source = read_source(directory, data.class_column, progress.advance, looks_inside=False, is_lenient=True)
-    fingerprint = source.fingerprint()
-    with exclusive(new_folder):
-        unchanged = _is_done(new_folder, fingerprint)
+    mark = Mark(source.fingerprint(), data.class_column, data.most_pixels)
+    with exclusive(new_folder, lambda: progress.start("Waiting for another run to end")):
         folder = project / data.check_path
         with memory(folder) as known:
             fixes = _decide(source, data, known)
+        unchanged = _is_done(new_folder, mark, source, fixes)
         if not unchanged:
             with replacement(new_folder) as new:
                 _write(source, fixes, new, progress)
-                (new / MARK).write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
+                (new / MARK).write_text(json.dumps(asdict(mark)), encoding="utf-8")
+        fixes += _never_looked_into(source)
         _write_table(folder / TABLE, fixes)
     counts = Counter(fix.what for fix in fixes)
     conflicts = tuple(fix.path for fix in fixes if fix.what == "left out: it lies under several classes")
     return Fixes(counts.pop("", 0), counts, conflicts, unchanged)
 
 
-def _is_done(folder: Path, fingerprint: str) -> bool:
+def _is_done(folder: Path, mark: Mark, source: ImageSource, fixes: Iterable[Fix]) -> bool:
+    """Tell whether the folder holds what is to be written; raise if it holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
+    remedy = "remove it, or name another folder for --fix"
     try:
-        if json.loads((folder / MARK).read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
-            return True
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise DataError(f"{folder} exists, and was not made from these images: remove it, or name another folder for --fix")
+        is_ours = json.loads((folder / MARK).read_text(encoding="utf-8")) == asdict(mark)
+    except (OSError, ValueError):
+        is_ours = False
+    if not is_ours:
+        raise DataError(f"{folder} exists, and was not made from these images with these settings: {remedy}")
+    wanted = {fix.target for fix in fixes if fix.target} | ({LABELS_FILE} if source.labels else set())
+    present = set(_files(folder))
+    if wanted <= present:
+        return True
+    if added := sorted(present - wanted):
+        raise DataError(
+            f"{folder} has lost images, and holds others, such as {added[0]!r}, that are not its own: {remedy}"
+        )
+    return False
+
+
+def _files(directory: Path) -> Iterator[str]:
+    """Yield the paths of all files in a folder that are not hidden."""
+    for folder, _, names in os.walk(directory):
+        prefix = os.path.relpath(folder, directory)
+        yield from (os.path.normpath(f"{prefix}/{name}") for name in names if not name.startswith("."))
 
 
 def _decide(source: ImageSource, data: Data, known: Memory) -> list[Fix]:
@@ -112,11 +144,18 @@ def _decide(source: ImageSource, data: Data, known: Memory) -> list[Fix]:
         look = known.look(path, file)
         if look is None:
             raise DataError(f"{path!r} is new or has changed since it was checked: run --check --fix again")
-        reason = repeated.get(position, "")
-        if look.trouble or look.width * look.height > data.most_pixels:
-            reason = f"left out: {look.trouble or 'too_many_pixels'}"
+        trouble = trouble_of(look, data)
+        reason = f"left out: {trouble}" if trouble else repeated.get(position, "")
         fixes.append(Fix(path, "", reason) if reason else _fixed(path, look, taken))
     return fixes
+
+
+def _never_looked_into(source: ImageSource) -> list[Fix]:
+    """Return what tells of the files that are no images of a class, or cannot be read."""
+    left_out = [(bad.path, reason_rule(bad.reason)) for bad in source.left_out.bad_files]
+    left_out += [(path, "it has no row in labels.csv") for path in source.unlabeled]
+    left_out += [(folder, "it has a set's name, but no class folders") for folder in source.without_classes]
+    return [Fix(path, "", f"left out: {why}") for path, why in left_out]
 
 
 def _repeated(source: ImageSource, known: Memory) -> dict[int, str]:
@@ -146,6 +185,7 @@ def _fixed(path: str, look: Look, taken: set[str]) -> Fix:
         )
         if is_so
     ]
+    is_encoded = bool(changes)
     wanted = PurePosixPath(path)
     # A photo stays one; what else is encoded anew loses nothing as PNG.
     suffixes = EXTENSIONS[look.format] if not changes or look.format == "JPEG" else EXTENSIONS["PNG"]
@@ -157,8 +197,9 @@ def _fixed(path: str, look: Look, taken: set[str]) -> Fix:
     while target.casefold() in taken:
         number += 1
         target = f"{stem}-{number}{suffix}"
+    if number:
+        changes.append("renamed")
     taken.add(target.casefold())
-    is_encoded = bool(changes) and not (len(changes) == 1 and changes[0].startswith("extension"))
     return Fix(path, target, ", ".join(changes), is_encoded)
 
 
@@ -177,12 +218,18 @@ def _write(source: ImageSource, fixes: Sequence[Fix], new: Path, progress: Progr
                 continue
             link_or_copy(file, f"{source.directory}/{path}", target)
         progress.advance()
-    for _ in in_batches(encode_anew, encoded, BATCH):
-        progress.advance()
+    try:
+        for _ in in_batches(encode_anew, encoded, BATCH):
+            progress.advance()
+    except (BrokenProcessPool, MemoryError):
+        raise DataError(
+            "a process died while it wrote images anew: free memory, or lower data.most_pixels, and run --check --fix "
+            "again"
+        ) from None
     if source.labels:
         targets = {fix.path: fix.target for fix in fixes}
         rows = source.labels.match(targets).by_image
-        source.labels.write(new, {targets[path]: row for path, row in rows.items() if targets[path]})
+        source.labels.write(new, ((targets[path], row) for path, row in rows.items() if targets[path]))
 
 
 def encode_anew(files: Sequence[tuple[str, str]]) -> list[None]:
@@ -193,8 +240,7 @@ def encode_anew(files: Sequence[tuple[str, str]]) -> list[None]:
     """
     for path, target in files:
         with Image.open(path, formats=FORMATS) as image:
-            orientation = image.getexif().get(0x0112, 1)
-            pixels = plain_image(image, orientation)
+            pixels = plain_image(image, orientation_of(image))
         pixels.info = {}
         pixels.save(target, quality=JPEG_QUALITY)
     return [None] * len(files)

@@ -25,7 +25,7 @@ def exclusive(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Itera
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.parent, on_wait):
+        with _locked(folder.with_name(f".{folder.name}.lock"), on_wait):
             _recover(folder)
             yield
     except OSError as error:
@@ -64,17 +64,33 @@ def _beside(folder: Path) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    # The lock is on the folder itself: it leaves no file behind, and the system drops it when the process dies.
-    descriptor = os.open(folder, os.O_RDONLY)
+def _locked(file: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    descriptor = _open_lock(file, on_wait)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            pass  # Some network file systems lock no folders: two runs at once are then the user's to avoid.
         yield
     finally:
+        # Before the lock goes: whoever waits for it sees that the file is gone, and makes a new one.
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _open_lock(file: Path, on_wait: Callable[[], None]) -> int:
+    """Return a locked descriptor of the file of this name; the system drops the lock when the process dies."""
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError:
+                # Some network file systems lock nothing: two runs at once are then the user's to avoid.
+                return descriptor
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), file.stat()):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from container.dataset.alike import Alike
 from container.dataset.source import ImageSource
 from container.dataset.text import printable
 from container.errors import DataError
-
-# An image's position in its source, and its path.
-Located = tuple[int, str]
 
 
 class Ties:
@@ -59,9 +59,11 @@ class Grouping:
     identical: int
     """Images of which there is another with the same bytes."""
     alike: int
-    """Images that a check found to be like others."""
+    """Images that a check found to be the same as others, or nearly so."""
     unmatched: tuple[str, ...]
     """Paths in which the expression found nothing."""
+    largest: str
+    """How many images the largest group has, and what ties them, in words; empty: there are no groups."""
 
     @property
     def images(self) -> int:
@@ -69,60 +71,95 @@ class Grouping:
         return sum(map(len, self.groups))
 
 
-def group_images(source: ImageSource, expression: str, alike: Sequence[Sequence[str]]) -> Grouping:
+def group_images(source: ImageSource, expression: str, alike: Alike, keeps_near: bool) -> Grouping:
     """Return which images must stay together.
 
     Args:
         source: the images.
         expression: a regular expression; images in whose paths it finds the same text stay together, by its first
             group where it has one. Empty: none.
-        alike: the paths of images that a check found alike.
+        alike: what a check found alike.
+        keeps_near: nearly the same images stay together; else only those that are the same.
 
     Raises:
         DataError: the expression finds nothing in any path.
     """
     paths = [path for path, _ in source.images()]
     ties = Ties()
-    identical = _identical(source)
-    known = {path: position for position, path in enumerate(paths)} if alike else {}
-    found = [tuple(known[path] for path in group if path in known) for group in alike]
-    found = [group for group in found if len(group) > 1]
+    identical = _identical(source, paths)
+    tied = {path for found in (alike.same, alike.near) for group in found for path in group}
+    known = {path: position for position, path in enumerate(paths) if path in tied}
+    same, near = (
+        [tuple(known[path] for path in group) for group in found]
+        for found in (alike.same, alike.near if keeps_near else ())
+    )
     keys = _keys(paths, expression) if expression else {}
     by_key: dict[str, list[int]] = {}
     for position, key in keys.items():
         by_key.setdefault(key, []).append(position)
-    for group in (*identical, *found, *by_key.values()):
+    for group in (*identical, *same, *near, *by_key.values()):
         ties.tie(group)
+    groups = tuple(ties.groups())
     unmatched = tuple(path for position, path in enumerate(paths) if position not in keys) if expression else ()
-    return Grouping(tuple(ties.groups()), keys, sum(map(len, identical)), sum(map(len, found)), unmatched)
+    causes: dict[str, Iterable[Sequence[int]]] = {
+        "are the same file": identical,
+        "have the same pixels": same,
+        "are nearly the same (data.keep_near)": near,
+        "share what data.group_by finds": by_key.values(),
+    }
+    return Grouping(
+        groups,
+        keys,
+        sum(map(len, identical)),
+        len({position for group in (*same, *near) for position in group}),
+        unmatched,
+        _told(max(groups, key=len), paths, causes) if groups else "",
+    )
+
+
+def _told(group: Sequence[int], paths: Sequence[str], causes: Mapping[str, Iterable[Sequence[int]]]) -> str:
+    """Return what ties a group, in words."""
+    members = set(group)
+    counts = {
+        cause: sum(len(tied) for tied in found if len(tied) > 1 and tied[0] in members)
+        for cause, found in causes.items()
+    }
+    why = ", ".join(f"{count:,} {cause}" for cause, count in counts.items() if count)
+    return (
+        f"the largest group ties {len(group):,} of {len(paths):,} images, such as {printable(paths[group[0]])!r}: {why}"
+    )
 
 
 def _keys(paths: Sequence[str], expression: str) -> dict[int, str]:
     search = re.compile(expression).search
+    # Each text once, however many images have it.
+    texts: dict[str, str] = {}
     keys = {}
     for position, path in enumerate(paths):
         if match := search(path):
             key = match[1] if match.re.groups and match[1] is not None else match[0]
-            keys[position] = key
+            keys[position] = texts.setdefault(key, key)
     if not keys:
         example = f", such as {printable(paths[0])!r}" if paths else ""
         raise DataError(f"data.group_by={expression} finds nothing in the path of any image{example}")
     return keys
 
 
-def _identical(source: ImageSource) -> list[list[int]]:
+def _identical(source: ImageSource, paths: Sequence[str]) -> list[list[int]]:
     """Return the positions of files with the same bytes, which have the same size and the same trace as well."""
-    by_trace: dict[tuple[int, int], list[Located]] = {}
-    for position, (path, file) in enumerate(source.images()):
-        by_trace.setdefault((file.size, file.trace), []).append((position, path))
+    # Numbers in arrays, since this is a step that has all files at once.
+    kinds = np.fromiter(((file.size, file.trace) for _, file in source.images()), np.dtype((np.int64, 2)), len(paths))
+    order = np.lexsort(kinds.T)
+    is_like_before = (kinds[order[1:]] == kinds[order[:-1]]).all(axis=1)
+    starts = np.flatnonzero(np.concatenate(([True], ~is_like_before)))
+    lengths = np.diff(starts, append=len(order))
     digests = _Digests(f"{source.directory}/")
     found: list[list[int]] = []
-    for files in by_trace.values():
-        if len(files) > 1:
-            parts: dict[object, list[int]] = {}
-            for position, path in files:
-                parts.setdefault(digests.of(path), []).append(position)
-            found += [part for part in parts.values() if len(part) > 1]
+    for start, length in zip(starts[lengths > 1].tolist(), lengths[lengths > 1].tolist(), strict=True):
+        parts: dict[object, list[int]] = {}
+        for position in order[start : start + length].tolist():
+            parts.setdefault(digests.of(paths[position]), []).append(position)
+        found += [part for part in parts.values() if len(part) > 1]
     return found
 
 

@@ -7,26 +7,20 @@ are followed, but no folder is visited twice for a class, so links that loop com
 
 import contextlib
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from container.dataset.image_files import (
+    IMAGE_EXTENSIONS,
+    NOT_UNICODE,
+    UNREADABLE,
+    ImageFile,
+    is_unicode,
+    look_at_entry,
+)
 from container.dataset.labels import LABELS_FILE
 from container.errors import DataError
-
-# What tf.io.decode_image decodes, and Pillow too.
-IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-EMPTY = "it is empty"
-NO_IMAGE = "its first bytes are no known image's"
-NOT_UNICODE = "its name is not UTF-8, as a name in S3 must be"
-NOWHERE = "it is a link to nowhere"
-NO_FILE = "it is no regular file"
-UNREADABLE = "it cannot be read"
-# Bytes in a file's middle that tell most files of the same size apart.
-TRACE_BYTES = 256
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +64,6 @@ class ImageFolder:
     left_out: LeftOut
 
 
-class ImageFile(NamedTuple):
-    """An image as the file system knows it. A tuple, because there are many."""
-
-    name: str
-    """Path inside the class folder, with `/` between its parts."""
-    size: int
-    """Bytes."""
-    modified: int
-    """Nanoseconds since the epoch."""
-    is_link: bool
-    """Whether the name is a symbolic link to the file."""
-    trace: int = 0
-    """A checksum of some bytes in its middle, where it was looked into for that: the same files have the same."""
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class ClassFolder:
     """The images of one class that lie in one folder, sorted by name."""
@@ -107,8 +86,6 @@ class Scan:
     left_out: LeftOut
     repeated_folders: tuple[str, ...] = ()
     """Paths of the links to folders that were visited already."""
-    other_files: tuple[str, ...] = ()
-    """Paths of the files inside class folders that have no image's extension."""
 
 
 def index_images(directory: Path, classes: tuple[str, ...] | None = None, looks_inside: bool = True) -> ImageFolder:
@@ -151,7 +128,8 @@ def scan(
         directory: holds a sub-folder per class.
         on_file: called for each file.
         looks_inside: read the first bytes of each file; else its name decides.
-        is_lenient: name a folder that cannot be read, or whose name is not UTF-8, among the bad files, and go on.
+        is_lenient: name a folder that cannot be read, or whose name is not UTF-8, among the bad files, and go on; take
+            files for images that begin as one, whatever their extension.
         traces: read some bytes of each file's middle too.
 
     Raises:
@@ -178,11 +156,6 @@ def scan_unsorted(
         files = tuple(sorted(scanner.images(str(directory))))
     scanner.other_files -= (directory / LABELS_FILE).is_file()
     return scanner.scan([ClassFolder("", files, "")])
-
-
-def is_image(head: bytes) -> bool:
-    """Tell whether a file that begins with these bytes, at least 12, is an image of a known kind."""
-    return head.startswith(SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 def find_images(directory: Path) -> tuple[tuple[str, ...], LeftOut]:
@@ -229,7 +202,6 @@ class _Scanner:
         self.hidden = self.other_files = 0
         self.bad_files: list[tuple[str, str]] = []
         self.repeated: list[str] = []
-        self.others: list[str] = []
 
     def classes(self) -> Iterator[tuple[str, str]]:
         """Yield name and path of each class folder."""
@@ -238,7 +210,7 @@ class _Scanner:
                 self.other_files += entry.name != LABELS_FILE
             elif _identity(entry.path) in self.around:
                 self.repeated.append(entry.path)
-            elif not _is_unicode(entry.name):
+            elif not is_unicode(entry.name):
                 if self.is_lenient:
                     self.bad_files.append((entry.path, NOT_UNICODE))
                     continue
@@ -269,19 +241,20 @@ class _Scanner:
 
     def scan(self, classes: list[ClassFolder]) -> Scan:
         """Return these classes, and what was left out so far."""
-        repeated, others = (tuple(sorted(map(self._inside, paths))) for paths in (self.repeated, self.others))
-        return Scan(tuple(sorted(classes)), self.left_out(), repeated, others)
+        return Scan(tuple(sorted(classes)), self.left_out(), tuple(sorted(map(self._inside, self.repeated))))
 
     def _inside(self, path: str) -> str:
         return path.removeprefix(f"{self.directory}{os.sep}")
 
     def _look(self, entry: os.DirEntry[str], name: str) -> Iterator[ImageFile]:
-        if not entry.name.lower().endswith(IMAGE_EXTENSIONS):
+        has_extension = entry.name.lower().endswith(IMAGE_EXTENSIONS)
+        if not has_extension and not self.is_lenient:
             self.other_files += 1
-            self.others.append(entry.path)
             return
-        found = _image(entry, name, self.looks_inside, self.traces)
-        if isinstance(found, str):
+        found = look_at_entry(entry, name, self.looks_inside or not has_extension, self.traces)
+        if not has_extension and isinstance(found, str):
+            self.other_files += 1
+        elif isinstance(found, str):
             self.bad_files.append((entry.path, found))
         else:
             yield found
@@ -311,39 +284,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads nowhere
         return False
-
-
-def _image(entry: os.DirEntry[str], name: str, looks_inside: bool, traces: bool) -> ImageFile | str:
-    """Return the image, or why it is none."""
-    if not _is_unicode(name):
-        return NOT_UNICODE
-    try:
-        if not entry.is_file():
-            return NOWHERE if entry.is_symlink() else NO_FILE
-        if not looks_inside:
-            known = entry.stat()
-            return ImageFile(name, known.st_size, known.st_mtime_ns, entry.is_symlink()) if known.st_size else EMPTY
-        descriptor = os.open(entry.path, os.O_RDONLY)
-        try:
-            head = os.read(descriptor, 16)
-            found = os.fstat(descriptor)
-            middle = os.pread(descriptor, TRACE_BYTES, found.st_size // 2) if traces else b""
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        return f"{UNREADABLE}: {error.strerror}"
-    if not head:
-        return EMPTY
-    if not is_image(head):
-        return NO_IMAGE
-    return ImageFile(name, found.st_size, found.st_mtime_ns, entry.is_symlink(), zlib.crc32(middle))
-
-
-def _is_unicode(name: str) -> bool:
-    if name.isascii():
-        return True
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

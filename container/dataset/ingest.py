@@ -1,33 +1,33 @@
 """Brings images to where they are split: out of an archive, a folder, or a store such as S3; as a whole or not at all.
 
-What comes in lies in a hidden folder beside its place until all of it is there. From a store it comes file by file, and
-a run that dies is gone on with; what is on this machine is read anew.
+What comes in lies in a hidden folder beside its place until all of it is there; then that folder is renamed. From a
+store it comes file by file, and a run that dies is gone on with; what is on this machine is read anew.
 """
 
 import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, Protocol, Self
+from typing import IO, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from container.dataset.archives import LINK, NO_FILE, Member, opened_archive
 from container.dataset.arrays import ArrayFile
-from container.dataset.folders import exclusive, replacement
+from container.dataset.fetching import Store, fetch_files, fetching_folder, held_bytes, list_files
+from container.dataset.folders import exclusive
+from container.dataset.image_files import IMAGE_EXTENSIONS
 from container.dataset.index import BadFile
 from container.dataset.progress import Progress
-from container.dataset.taking import NAMED, Limits, Quota, Taken, inside, is_hidden, take, unsafe
-from container.dataset.text import printable
+from container.dataset.taking import Limits, Quota, Taken, take
 from container.errors import DataError
 
 # Hidden, so that nobody takes it for a class or an image.
 RECORD = ".ingested.json"
-FETCHED_AT_ONCE = 16
 
 
 class Ingested(BaseModel):
@@ -58,27 +58,6 @@ class Ingested(BaseModel):
             return cls.model_validate_json((target / RECORD).read_bytes())
         except (OSError, ValidationError):
             return None
-
-
-class StoredFile(NamedTuple):
-    """A file in a store. A tuple, because there are many."""
-
-    name: str
-    """Path inside what is fetched: anything."""
-    size: int
-    """Bytes."""
-    modified: float
-    """Seconds since the epoch."""
-
-
-class Store(Protocol):
-    """A folder elsewhere."""
-
-    def files(self) -> Iterator[StoredFile]:
-        """Yield the files, in the order of their names."""
-
-    def fetch(self, file: StoredFile, target: Path) -> None:
-        """Write the content of a file; threads call this side by side."""
 
 
 def ingest_archive(
@@ -138,13 +117,13 @@ def ingest_arrays(file: Path, labels: Path | None, target: Path, limits: Limits,
         progress: see there.
     """
     progress.start(f"Looking at {file.name}")
-    arrays = ArrayFile(file, labels)
-    files = [file, *([labels] if labels else [])]
-    identity = " ".join(f"{status.st_size} {status.st_mtime_ns}" for status in map(_status, files))
+    arrays = ArrayFile(file, limits, labels)
+    found = [_status(path) for path in (file, labels) if path]
+    identity = " ".join(f"{status.st_size} {status.st_mtime_ns}" for status in found)
 
     def fill(new: Path) -> Taken:
         progress.start(f"Writing the images of {file.name}", arrays.images)
-        return take(arrays.members(), new, Quota(limits, new), progress)
+        return take(arrays.members(), new, Quota(limits, new, sum(status.st_size for status in found)), progress)
 
     return _ingested(target, str(file), identity, fill, progress)
 
@@ -155,32 +134,18 @@ def ingest_store(store: Store, target: Path, limits: Limits, progress: Progress,
     What an earlier, interrupted run fetched is not fetched again where size and time are the same.
     """
     progress.start(f"Listing {origin}")
-    quota, digest = Quota(limits, _existing(target)), hashlib.sha256()
-    hidden, left_out, wanted = 0, list[BadFile](), dict[str, StoredFile]()
-    for file in store.files():
-        progress.advance()
-        quota.count_file()
-        digest.update(f"{file.name!r}\0{file.size}\0{file.modified}\0".encode())
-        path = inside(file.name).as_posix()
-        if is_hidden(file.name):
-            hidden += 1
-        elif problem := unsafe(file.name) or ("another file has its name already" if path in wanted else ""):
-            left_out.append(BadFile(printable(file.name), problem))
-        else:
-            wanted[path] = file
-            quota.count_bytes(file.size)
-    if not wanted:
+    # What is there already needs no more room.
+    held = held_bytes(fetching_folder(target))
+    listing = list_files(store, Quota(limits, _existing(target), held=held), progress)
+    if not listing.wanted:
         raise DataError(f"{origin} holds no file: see `aws s3 ls {origin}`")
-    taken = Taken(len(wanted), quota.bytes, hidden, len(left_out), tuple(left_out[:NAMED]))
 
     def fill(new: Path) -> Taken:
-        fetched = fetching_folder(target)
-        _fetch_all(store, wanted, fetched, progress, origin)
-        new.rmdir()
-        fetched.rename(new)
-        return taken
+        progress.start(f"Fetching {origin}", len(listing.wanted))
+        fetch_files(store, listing.wanted, new, progress)
+        return listing.taken
 
-    return _ingested(target, origin, digest.hexdigest(), fill, progress)
+    return _ingested(target, origin, listing.identity, fill, progress, is_fetched=True)
 
 
 def already_ingested(target: Path, origin: str, identity: str) -> Ingested | None:
@@ -190,26 +155,29 @@ def already_ingested(target: Path, origin: str, identity: str) -> Ingested | Non
     return found.model_copy(update={"unchanged": True}) if found and is_same else None
 
 
-def fetching_folder(target: Path) -> Path:
-    """Return where files lie that are fetched for a target, until all are there."""
-    target = Path(os.path.realpath(target))
-    return target.with_name(f".{target.name}.being-fetched")
-
-
-def _ingested(target: Path, origin: str, identity: str, fill: Callable[[Path], Taken], progress: Progress) -> Ingested:
+def _ingested(
+    target: Path,
+    origin: str,
+    identity: str,
+    fill: Callable[[Path], Taken],
+    progress: Progress,
+    *,
+    is_fetched: bool = False,
+) -> Ingested:
     target = Path(os.path.realpath(target))
     with exclusive(target, lambda: progress.start("Waiting for another run to end")):
         if present := already_ingested(target, origin, identity):
+            # A run that died right before it did so.
+            shutil.rmtree(fetching_folder(target), ignore_errors=True)
             return present
         earlier = Ingested.read(target)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             held = f"what was ingested from {earlier.origin}" if earlier else "something else"
             raise DataError(f"{target} holds {held}: name another target, or remove it")
-        with replacement(target) as new:
+        with _folder_beside(target, is_fetched=is_fetched) as new:
             taken = fill(new)
             if not taken.files:
                 raise DataError(f"{origin} holds no file that can be taken out of it")
-            _lift(new)
             record = Ingested(
                 origin=origin,
                 identity=identity,
@@ -219,30 +187,53 @@ def _ingested(target: Path, origin: str, identity: str, fill: Callable[[Path], T
                 left_out=taken.left_out,
                 named=taken.named,
             )
-            (new / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            inner = _innermost(new)
+            (inner / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            # In one step, whether the target is missing or empty: whoever dies before it has all in the old place.
+            inner.rename(target)
     return record
 
 
-def _lift(new: Path) -> None:
-    """Leave away folders that hold nothing but one folder with the class folders."""
-    inner = new
-    while len(found := list(inner.iterdir())) == 1 and found[0].is_dir() and _holds_folders_only(found[0]):
-        inner = found[0]
-    if inner == new:
-        return
-    # No file that came in has a name that begins with a dot.
-    lifted = new / ".lifted"
-    top = new / inner.relative_to(new).parts[0]
-    inner.rename(lifted)
-    shutil.rmtree(top, ignore_errors=True)
-    for path in list(lifted.iterdir()):
-        path.rename(new / path.name)
-    lifted.rmdir()
+@contextmanager
+def _folder_beside(target: Path, *, is_fetched: bool) -> Iterator[Path]:
+    """Yield a folder that is removed in the end; where files are fetched only if nothing is raised."""
+    folder = fetching_folder(target) if is_fetched else target.with_name(f".{target.name}.being-ingested")
+    if not is_fetched:
+        # Of a run that died.
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(exist_ok=is_fetched)
+    try:
+        yield folder
+    except BaseException:
+        if not is_fetched:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _holds_folders_only(folder: Path) -> bool:
-    found = [path.is_dir() for path in folder.iterdir()]
-    return bool(found) and all(found)
+def _innermost(folder: Path) -> Path:
+    """Return the folder that holds the class folders: what holds nothing but one folder around them is left away."""
+    while (inner := _only_folder(folder)) and _is_around_classes(inner):
+        folder = inner
+    return folder
+
+
+def _only_folder(folder: Path) -> Path | None:
+    with os.scandir(folder) as entries:
+        found = list(islice(entries, 2))
+        return folder / found[0].name if len(found) == 1 and found[0].is_dir() else None
+
+
+def _is_around_classes(folder: Path) -> bool:
+    """Tell whether a folder holds folders, and no image, as a class would. A license or a table may lie there, too."""
+    has_folder = False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                has_folder = True
+            elif entry.name.lower().endswith(IMAGE_EXTENSIONS):
+                return False
+    return has_folder
 
 
 def _local_files(source: Path) -> Iterator[Member]:
@@ -266,45 +257,6 @@ def _local_files(source: Path) -> Iterator[Member]:
 def _open(path: Path) -> IO[bytes]:
     with _explained(path):
         return path.open("rb")
-
-
-def _fetch_all(store: Store, wanted: dict[str, StoredFile], folder: Path, progress: Progress, origin: str) -> None:
-    progress.start(f"Fetching {origin}", len(wanted))
-
-    def fetch(item: tuple[str, StoredFile]) -> None:
-        path, file = folder / item[0], item[1]
-        if not _is_same(path, file):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}")
-            store.fetch(file, beside)
-            os.utime(beside, (file.modified, file.modified))
-            beside.rename(path)
-
-    folder.mkdir(exist_ok=True)
-    with ThreadPoolExecutor(FETCHED_AT_ONCE) as threads:
-        try:
-            for _ in threads.map(fetch, wanted.items()):
-                progress.advance()
-        except BaseException:
-            threads.shutdown(cancel_futures=True)
-            raise
-    _remove_others(folder, set(wanted))
-
-
-def _is_same(path: Path, file: StoredFile) -> bool:
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    return found.st_size == file.size and abs(found.st_mtime - file.modified) < 1e-3
-
-
-def _remove_others(folder: Path, kept: set[str]) -> None:
-    for parent, _, files in os.walk(folder):
-        for file in files:
-            path = Path(parent, file)
-            if path.relative_to(folder).as_posix() not in kept:
-                path.unlink()
 
 
 def _existing(path: Path) -> Path:

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from container.dataset.findings import Finding
-from container.dataset.index import EMPTY, NO_FILE, NO_IMAGE, NOT_UNICODE, NOWHERE, ClassFolder, ImageFile
+from container.dataset.image_files import (
+    EMPTY,
+    IMAGE_EXTENSIONS,
+    NO_FILE,
+    NO_IMAGE,
+    NOT_UNICODE,
+    NOWHERE,
+    ImageFile,
+)
+from container.dataset.index import ClassFolder
 from container.dataset.looks import Look
 from container.dataset.record import SETS
 from container.modeling.settings import Data
@@ -41,27 +50,30 @@ def reason_rule(reason: str) -> str:
 def look_findings(path: str, class_name: str, look: Look, data: Data) -> Iterator[Finding]:
     """Yield what is wrong with an image."""
     size = f"{look.width} x {look.height} pixels"
-    if look.trouble or look.width * look.height > data.most_pixels:
-        rule = look.trouble or "too_many_pixels"
-        yield Finding(rule, path, class_name, look.detail or size)
-        return
     suffix = PurePosixPath(path).suffix.lower()
-    if suffix not in EXTENSIONS[look.format]:
-        yield Finding("wrong_extension", path, class_name, f"it is {look.format}")
-    if min(look.width, look.height) < data.smallest_side:
-        yield Finding("too_small", path, class_name, size)
-    if look.is_animated:
-        yield Finding("animated", path, class_name, look.format)
-    if look.mode == "CMYK":
-        yield Finding("cmyk", path, class_name, look.format)
-    if look.bits > 8:
-        yield Finding("sixteen_bit", path, class_name, f"{look.bits} bits a channel")
-    if look.orientation != 1:
-        yield Finding("rotated", path, class_name, f"EXIF orientation {look.orientation}")
+    if trouble := trouble_of(look, data):
+        yield Finding(trouble, path, class_name, look.detail or size)
+        return
+    left_out = "" if suffix in IMAGE_EXTENSIONS else ", and left out of the sets"
+    for rule, is_so, detail in (
+        ("wrong_extension", suffix not in EXTENSIONS[look.format], f"it is {look.format}{left_out}"),
+        ("too_small", min(look.width, look.height) < data.smallest_side, size),
+        ("animated", look.is_animated, look.format),
+        ("cmyk", look.mode == "CMYK", look.format),
+        ("sixteen_bit", look.bits > 8, f"{look.bits} bits a channel"),
+        ("rotated", look.orientation != 1, f"EXIF orientation {look.orientation}"),
+    ):
+        if is_so:
+            yield Finding(rule, path, class_name, detail, has_pixels=True)
 
 
-def name_findings(path: str, class_name: str) -> Iterator[Finding]:
-    """Yield what is odd about a name."""
+def trouble_of(look: Look, data: Data) -> str:
+    """Return the rule that an image breaks so that it is not to be decoded; empty: none."""
+    return look.trouble or ("too_many_pixels" if look.width * look.height > data.most_pixels else "")
+
+
+def name_findings(path: str, class_name: str, has_pixels: bool = False) -> Iterator[Finding]:
+    """Yield what is odd about the name of a file, which may be an image with pixels."""
     why = []
     if not path.isprintable():
         why.append("characters that cannot be printed")
@@ -74,14 +86,15 @@ def name_findings(path: str, class_name: str) -> Iterator[Finding]:
     if len(path.encode(errors="replace")) > MOST_KEY_BYTES:
         why.append(f"more than {MOST_KEY_BYTES} bytes, so that S3 does not take it")
     if why:
-        yield Finding("odd_name", path, class_name, "; ".join(why))
+        yield Finding("odd_name", path, class_name, "; ".join(why), has_pixels=has_pixels)
 
 
 def class_findings(folders: Iterable[ClassFolder], is_split: bool) -> Iterator[Finding]:
     """Yield what is wrong with the classes."""
     images: Counter[str] = Counter()
     for folder in folders:
-        images[folder.name] += len(folder.files)
+        # The others are left out of the sets.
+        images[folder.name] += sum(file.name.lower().endswith(IMAGE_EXTENSIONS) for file in folder.files)
     forms: dict[str, list[str]] = {}
     for name in images:
         forms.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)

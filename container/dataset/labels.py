@@ -7,7 +7,7 @@ its path from the folder that holds the file, or by its bare file name where no 
 import csv
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -77,9 +77,13 @@ class Labels:
             DataError: two rows tell of the same image, or a bare name is that of several.
         """
         paths, position = set(images), self.columns.index(IMAGE_COLUMN)
-        named: dict[str, list[str]] = {}
+        # Most tables give paths: only names that are none are looked for.
+        named: dict[str, list[str]] = {
+            name: [] for name in (os.path.normpath(row.cells[position]) for row in self.rows) if name not in paths
+        }
         for path in images:
-            named.setdefault(path.rpartition("/")[2], []).append(path)
+            if (name := path.rpartition("/")[2]) in named:
+                named[name].append(path)
         found: dict[str, Row] = {}
         unmatched = []
         for row in self.rows:
@@ -110,13 +114,13 @@ class Labels:
         position = self.columns.index(column)
         return [self._number(column, row, row.cells[position]) for row in rows]
 
-    def write(self, directory: Path, rows: Mapping[str, Row]) -> None:
-        """Write rows, by the paths of their images, as the labels.csv of another folder that holds these images."""
+    def write(self, directory: Path, rows: Iterable[tuple[str, Row]]) -> None:
+        """Write rows, each after the path of its image, as the labels.csv of another folder that holds these images."""
         position = self.columns.index(IMAGE_COLUMN)
         with (directory / LABELS_FILE).open("w", newline="", encoding="utf-8") as opened:
             writer = csv.writer(opened, lineterminator="\n")
             writer.writerow(self.columns)
-            writer.writerows((*row.cells[:position], path, *row.cells[position + 1 :]) for path, row in rows.items())
+            writer.writerows((*row.cells[:position], path, *row.cells[position + 1 :]) for path, row in rows)
 
     def wrong(self, row: Row, problem: str) -> DataError:
         """Return the error that says where the table is wrong, and how."""

@@ -8,16 +8,16 @@ from typing import BinaryIO, NamedTuple
 import xxhash
 from PIL import (
     Image,
-    ImageOps,
     WebPImagePlugin,  # noqa: F401 (else Pillow finds this reader only after it has loaded all of its readers)
 )
+
+from container.dataset.pixels import UPRIGHT, eight_bits, is_turned, orientation_of
 
 # What tf.io.decode_image decodes, and WebP, which the job decodes as well.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 HEAD_BYTES = 32
 # Where a PNG file tells its bits per channel: https://www.w3.org/TR/png-3/#11IHDR.
 PNG_START, PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24
-ORIENTATION_TAG, ORIENTATIONS = 0x0112, range(2, 9)
 # The sides of the picture by which images are compared.
 SIDE = 9
 # With less, the same photo at half its size has another picture; with more, it takes longer.
@@ -55,6 +55,9 @@ def look_at_files(files: Sequence[str], most_pixels: int) -> list[Look]:
     Args:
         files: paths.
         most_pixels: images with more are not decoded.
+
+    Raises:
+        MemoryError: there is not enough to decode one of them.
     """
     with warnings.catch_warnings():
         # Of what is odd in a file, these findings tell.
@@ -66,20 +69,41 @@ def look_at(path: str, most_pixels: int) -> Look:
     """Return what a file is; see `look_at_files`."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            head = file.read(HEAD_BYTES)
-            file.seek(0)
-            return _look_into(file, head, most_pixels) if head else Look("empty", "it has no bytes")
+            return look_into(file, most_pixels)
     except OSError as error:
         return Look("unreadable", error.strerror or str(error))
 
 
+def look_into(file: BinaryIO, most_pixels: int) -> Look:
+    """Return what an open file is; see `look_at_files`.
+
+    Raises:
+        OSError: it cannot be read, which says nothing of the image: another time it may be.
+    """
+    head = file.read(HEAD_BYTES)
+    if not head:
+        return Look("empty", "it has no bytes")
+    file.seek(0)
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return _decoded(image, head, most_pixels)
+    except Image.DecompressionBombError as error:
+        return Look("too_many_pixels", str(error))
+    except MemoryError:
+        raise
+    # Pillow's readers raise whatever a damaged file leads them to.
+    except Exception as error:
+        # Pillow's own errors are OSErrors too, but without the system's number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        return _damage(error)
+
+
 def plain_image(image: Image.Image, orientation: int) -> Image.Image:
-    """Return the image upright, in 8 bits of RGB, or RGBA where it is transparent; of 16 bits the upper 8 stay."""
-    if image.mode.startswith("I"):
-        # Pillow's way to 8 bits would cut off what is above 255.
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
-    if orientation in ORIENTATIONS:
-        image = ImageOps.exif_transpose(image)
+    """Return the image upright, in 8 bits of RGB, or RGBA where it is transparent."""
+    image = eight_bits(image)
+    if orientation in UPRIGHT:
+        image = image.transpose(UPRIGHT[orientation])
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
@@ -87,19 +111,14 @@ def plain_image(image: Image.Image, orientation: int) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _look_into(file: BinaryIO, head: bytes, most_pixels: int) -> Look:
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            return _decoded(image, head, most_pixels)
-    except Image.DecompressionBombError as error:
-        return Look("too_many_pixels", str(error))
-    # Pillow's readers raise whatever a damaged file leads them to.
-    except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        is_short = "truncated" in said.lower() or isinstance(error, EOFError | struct.error)
-        # Pillow's text on this names an object of Python's.
-        said = "its content is no known image's" if said.startswith("cannot identify image file") else said
-        return Look("truncated" if is_short else "undecodable", said)
+def _damage(error: Exception) -> Look:
+    said = " ".join(str(error).split()) or type(error).__name__
+    if "out of memory" in said:
+        raise MemoryError(said) from error
+    is_short = "truncated" in said.lower() or isinstance(error, EOFError | struct.error)
+    # Pillow's text on this names an object of Python's.
+    said = "its content is no known image's" if said.startswith("cannot identify image file") else said
+    return Look("truncated" if is_short else "undecodable", said)
 
 
 def _decoded(image: Image.Image, head: bytes, most_pixels: int) -> Look:
@@ -118,13 +137,13 @@ def _decoded(image: Image.Image, head: bytes, most_pixels: int) -> Look:
     if width * height > most_pixels:
         return known._replace(trouble="too_many_pixels")
     image.load()
-    orientation = image.getexif().get(ORIENTATION_TAG, 1) if "exif" in image.info else 1
-    pixels = plain_image(image, orientation if known.format == "JPEG" else 1)
+    orientation = orientation_of(image)
+    pixels = plain_image(image, orientation if is_turned(image) else 1)
     digest = xxhash.xxh3_128(struct.pack("<II", *pixels.size))
     digest.update(pixels.tobytes())
     small = _on_white(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP)
     return known._replace(
-        orientation=orientation if orientation in ORIENTATIONS else 1,
+        orientation=orientation,
         digest=digest.digest(),
         picture=small.tobytes(),
     )

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from container.dataset.assign import draw, draw_stably
 from container.dataset.groups import Grouping
-from container.dataset.index import ClassFolder, ImageFile
-from container.dataset.record import SETS, ClassCounts, Refill
+from container.dataset.image_files import ImageFile
+from container.dataset.index import ClassFolder
+from container.dataset.record import SETS, ClassCounts, Refill, Split
 from container.dataset.source import GivenSet, ImageSource
 from container.errors import DataError
 from container.modeling.settings import Data
@@ -51,14 +52,23 @@ class Placement:
         return tuple(ClassCounts(name=name, **{part: found[name][part] for part in SETS}) for name in sorted(found))
 
 
-def place_images(source: ImageSource, data: Data, grouping: Grouping, earlier: Collection[str]) -> Placement:
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier split with the same settings left, for `data.stable` to keep."""
+
+    split: Split
+    paths: Collection[str]
+    """In the folder of the sets."""
+
+
+def place_images(source: ImageSource, data: Data, grouping: Grouping, earlier: Earlier | None) -> Placement:
     """Decide which set each image goes into.
 
     Args:
         source: the images.
         data: the fractions, the seed, and how to draw.
         grouping: the images that stay together. Sets that exist keep their images, whatever these are alike to.
-        earlier: with `data.stable`: paths in the folder of the sets, of an earlier split with the same settings.
+        earlier: with `data.stable`: what is to be kept; None: nothing.
 
     Raises:
         DataError: a set has no images, a class none to train with, or a set to refill from is missing.
@@ -73,7 +83,7 @@ def place_images(source: ImageSource, data: Data, grouping: Grouping, earlier: C
         }
         given = source.sets[0]
         placement = Placement(tuple(_drawn(source, given, parts, data, grouping, earlier)), None)
-    _check(placement, source)
+    _check(placement, source, grouping)
     return placement
 
 
@@ -83,7 +93,7 @@ def _drawn(
     parts: Mapping[str, float],
     data: Data,
     grouping: Grouping,
-    earlier: Collection[str],
+    earlier: Earlier | None,
 ) -> list[Share]:
     """Divide what lies in one folder of classes among sets."""
     start = _start(source, given)
@@ -94,7 +104,7 @@ def _drawn(
         places = draw(given.classes, tuple(parts.values()), data.seed, groups)
     else:
         keys = {position - start: key for position, key in grouping.keys.items() if position in positions}
-        known = _known(given, tuple(parts), earlier)
+        known = _known(given, tuple(parts), earlier.paths) if earlier else {}
         places = draw_stably(given.classes, tuple(parts.values()), data.seed, groups, keys, known)
     shares = []
     position = 0
@@ -131,10 +141,10 @@ def _start(source: ImageSource, given: GivenSet) -> int:
     return sum(len(folder.files) for each in before for folder in each.classes)
 
 
-def _taken_over(source: ImageSource, data: Data, grouping: Grouping, earlier: Collection[str]) -> Placement:
+def _taken_over(source: ImageSource, data: Data, grouping: Grouping, earlier: Earlier | None) -> Placement:
     """Keep the sets that exist; draw what is missing, or too small, from another."""
     sets = {given.name: given for given in source.sets}
-    short = _short(sets, data)
+    short = _short(sets, data, earlier.split if earlier else None)
     origins = {name: data.refill_from if name == "validation" else "training" for name in short}
     shares: list[Share] = []
     for given in source.sets:
@@ -152,20 +162,24 @@ def _kept(given: GivenSet) -> Callable[[ClassFolder], Share]:
     return lambda folder: Share(given.name, folder.name, folder.folder, "", folder.files)
 
 
-def _short(sets: Mapping[str, GivenSet], data: Data) -> list[str]:
-    """Return the sets that are to be filled from another."""
+def _short(sets: Mapping[str, GivenSet], data: Data, earlier: Split | None) -> list[str]:
+    """Return the sets that are to be filled from another: those that were before, as the images of these stay there."""
     images = {name: sum(len(folder.files) for folder in given.classes) for name, given in sets.items()}
     least = {"validation": data.refill_below * sum(images.values()), "evaluation": 0.0}
+    if earlier and earlier.given_sets:
+        filled = earlier.refill.sets if earlier.refill else ()
+        return [name for name in SETS[1:] if name in filled or not images.get(name)]
     return [name for name in SETS[1:] if images.get(name, 0) <= least[name]]
 
 
-def _check(placement: Placement, source: ImageSource) -> None:
+def _check(placement: Placement, source: ImageSource, grouping: Grouping) -> None:
     counts = placement.counts()
+    tied = f"; {grouping.largest}" if grouping.largest else ""
     for name in SETS:
         if not any(dict(row.by_set())[name] for row in counts):
             raise DataError(
-                f"the {name} set of {source.directory} would have no images: add images, or, where they are tied "
-                "together, check data.group_by"
+                f"the {name} set of {source.directory} would have no images: add images"
+                + (f", or let fewer of them be tied together{tied}" if tied else "")
             )
     for row in counts:
         if not row.training:
@@ -174,6 +188,6 @@ def _check(placement: Placement, source: ImageSource) -> None:
                 + (
                     "give the training set a folder of this class, or rename the class's folder as there"
                     if source.is_split
-                    else "add images, or check data.group_by and data.stable"
+                    else f"add images, or check data.stable{tied}"
                 )
             )

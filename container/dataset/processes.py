@@ -35,7 +35,7 @@ def in_batches(
     unsent = iter(items)
     batches = iter(lambda: list(itertools.islice(unsent, batch)), [])
     first = list(itertools.islice(batches, 2))
-    count = processes or len(os.sched_getaffinity(0))
+    count = processes or _cores()
     if count == 1 or len(first) < 2:
         for some in itertools.chain(first, batches):
             yield from function(some)
@@ -52,6 +52,11 @@ def in_batches(
             yield from future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    # macOS does not tell which cores a process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _begin() -> None:

@@ -102,6 +102,15 @@ class Split(_Record):
     """Sets that lay in the folder of images already; empty: none did."""
     refill: Refill | None = None
     """What moved between those; None: nothing."""
+    refill_below: float | None = None
+    """The share of all images up to which the validation set was taken for too small; None: there were no sets."""
+    without_classes: tuple[str, ...] = ()
+    """Folders with a set's name that were left out, since they hold no class folders."""
+    unlabeled: int = 0
+    """Images that were left out, since the table that tells the classes has no row for them."""
+    paths: str = ""
+    """SHA-256 of the sorted paths of all files in the sets: by it the next split tells what is not its own to replace.
+    Empty: of an older version, which did not write it."""
 
     @property
     def total(self) -> int:

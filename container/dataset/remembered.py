@@ -14,31 +14,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from container.dataset.alike import MEMORY_FILE, VERSION, image_key
-from container.dataset.index import ImageFile
+from container.dataset.image_files import ImageFile
 from container.dataset.looks import DIGEST_BYTES, PICTURE_BYTES, Look
 from container.errors import DataError
 
 SCHEMA = f"""
 CREATE TABLE look (
-    path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, {", ".join(Look._fields)}
+    path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, {", ".join(Look._fields)}, is_compared INTEGER
 ) WITHOUT ROWID;
-CREATE TABLE alike (part INTEGER, path BLOB, size INTEGER, modified INTEGER);
+CREATE TABLE alike (part INTEGER, is_near INTEGER, path BLOB, size INTEGER, modified INTEGER);
+CREATE INDEX alike_path ON alike (path);
 PRAGMA user_version = {VERSION};
 """
 FIELDS = ", ".join(Look._fields)
 # What may change without the file's time: who may read it.
 FORGOTTEN = "unreadable"
+# https://www.sqlite.org/rescode.html: only then is there nothing to be kept.
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class Memory:
     """What is remembered of the images of a source."""
 
     def __init__(self, file: Path) -> None:
-        """Open the file; begin anew if it is missing, damaged, or of another version."""
+        """Open the file; begin anew if it is missing, damaged, or of another version.
+
+        Raises:
+            sqlite3.Error: it cannot be used now, as while another process writes to it, or on a full disk.
+        """
         self.file = file
         try:
             self.database = _opened(file)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in DAMAGED:
+                raise
             file.unlink(missing_ok=True)
             self.database = _opened(file)
 
@@ -62,7 +71,7 @@ class Memory:
     def remember(self, path: str, file: ImageFile, look: Look) -> None:
         """Remember an image; `keep` makes it last."""
         marks = ", ".join("?" * (len(look) + 3))
-        self.database.execute(f"INSERT OR REPLACE INTO look VALUES ({marks})", (*image_key(path, file), *look))
+        self.database.execute(f"INSERT OR REPLACE INTO look VALUES ({marks}, 0)", (*image_key(path, file), *look))
 
     def keep(self) -> None:
         """Make what was remembered so far outlive this process."""
@@ -81,17 +90,25 @@ class Memory:
                 pictures[position] = np.frombuffer(row[1], np.uint8)
 
     def conclude(
-        self, images: Iterable[tuple[str, ImageFile]], groups: Iterable[Sequence[tuple[str, ImageFile]]]
+        self,
+        images: Iterable[tuple[str, ImageFile]],
+        same: Iterable[Sequence[tuple[str, ImageFile]]],
+        near: Iterable[Sequence[tuple[str, ImageFile]]],
     ) -> None:
-        """Remember which images are alike, and forget those that there are no more: all of it at once, and to last."""
+        """Remember that all images were compared, which are the same, and which nearly so; all at once, and to last.
+
+        Images that there are no more are forgotten.
+        """
         with self.database as database:
             database.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY) WITHOUT ROWID")
             database.executemany("INSERT INTO present VALUES (?)", ((os.fsencode(path),) for path, _ in images))
             database.execute("DELETE FROM look WHERE path NOT IN (SELECT path FROM present)")
+            database.execute("UPDATE look SET is_compared = 1 WHERE NOT is_compared")
             database.execute("DELETE FROM alike")
-            for part, group in enumerate(groups):
-                rows = ((part, *image_key(path, file)) for path, file in group)
-                database.executemany("INSERT INTO alike VALUES (?, ?, ?, ?)", rows)
+            for is_near, groups in ((False, same), (True, near)):
+                for part, group in enumerate(groups):
+                    rows = ((part, is_near, *image_key(path, file)) for path, file in group)
+                    database.executemany("INSERT INTO alike VALUES (?, ?, ?, ?, ?)", rows)
             database.execute("DROP TABLE present")
 
     def close(self) -> None:
@@ -113,7 +130,9 @@ def memory(folder: Path) -> Iterator[Memory]:
         finally:
             opened.close()
     except sqlite3.Error as error:
-        raise DataError(f"{folder / MEMORY_FILE} cannot be used: {error}; remove it, and begin anew") from error
+        is_damaged = error.sqlite_errorcode in DAMAGED
+        remedy = "remove it" if is_damaged else "free the disk, or end the process that uses it"
+        raise DataError(f"{folder / MEMORY_FILE} cannot be used: {error}; {remedy}, and run --check again") from error
 
 
 def _opened(file: Path) -> sqlite3.Connection:

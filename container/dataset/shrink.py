@@ -5,24 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 
+from container.dataset.pixels import UPRIGHT, eight_bits, is_turned, orientation_of
 from container.dataset.recipe import Recipe
 from container.errors import DataError
 
-# What turns a photo upright, by the orientation that its EXIF block tells.
-ORIENTATION_TAG = 0x0112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# Of those, what exchanges width and height.
+# What exchanges width and height of those that turn a photo upright.
 LYING = tuple(turn for orientation, turn in UPRIGHT.items() if orientation >= 5)
 # A photo is decoded at a smaller size where that leaves so many times the wanted one, for the filter to work on.
 DECODED_SIZE = 2
@@ -70,15 +59,12 @@ def shrink(encoded: bytes, recipe: Recipe) -> Shrunk:
 
 def upright(image: Image.Image) -> Image.Transpose | None:
     """Return what turns a photo upright; None: it is. In training, too, files of other kinds are taken as they lie."""
-    if image.format not in ("JPEG", "MPO"):
-        return None
-    return UPRIGHT.get(image.getexif().get(ORIENTATION_TAG, 1))
+    return UPRIGHT.get(orientation_of(image)) if is_turned(image) else None
 
 
 def plain(image: Image.Image, is_grey: bool) -> Image.Image:
-    """Return an image in grey or RGB of 8 bits, as TensorFlow decodes it: of 16 bits the upper 8 stay."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    """Return an image in grey or RGB of 8 bits, as TensorFlow decodes it."""
+    image = eight_bits(image)
     return image.convert("L" if is_grey or image.mode in ("1", "L", "LA") else "RGB")
 
 

@@ -11,16 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from container.dataset.existing_sets import find_sets, subfolders
-from container.dataset.index import (
-    IMAGE_EXTENSIONS,
-    BadFile,
-    ClassFolder,
-    ImageFile,
-    LeftOut,
-    Scan,
-    scan,
-    scan_unsorted,
-)
+from container.dataset.image_files import IMAGE_EXTENSIONS, ImageFile
+from container.dataset.index import BadFile, ClassFolder, LeftOut, Scan, scan, scan_unsorted
 from container.dataset.labels import LABELS_FILE, Labels, Row
 from container.dataset.record import SETS
 from container.errors import DataError, hint
@@ -51,10 +43,8 @@ class ImageSource:
     left_out: LeftOut
     repeated_folders: tuple[str, ...]
     """Paths of the links to folders that were visited already."""
-    other_files: tuple[str, ...]
-    """Paths of the files inside class folders that have no image's extension."""
-    unlabeled: int = 0
-    """Images of which a table of classes has no row; they are left out."""
+    unlabeled: tuple[str, ...] = ()
+    """Paths of the images of which a table of classes has no row; they are left out."""
     without_classes: tuple[str, ...] = ()
     """Folders with a set's name that hold no class folders; they are left out."""
 
@@ -102,7 +92,8 @@ def read_source(
             are no class folders; else the folders tell.
         on_file: called for each file.
         looks_inside: read the first bytes of each file; else its name decides.
-        is_lenient: name what cannot be read among the bad files, and go on.
+        is_lenient: name what cannot be read among the bad files, and go on; take files for images that begin as one,
+            whatever their extension.
         traces: read some bytes of each file's middle too.
 
     Raises:
@@ -123,7 +114,7 @@ def read_source(
 
 
 def _source(directory: Path, sets: tuple[GivenSet, ...], labels: Labels | None, scanned: Scan) -> ImageSource:
-    return ImageSource(directory, sets, labels, scanned.left_out, scanned.repeated_folders, scanned.other_files)
+    return ImageSource(directory, sets, labels, scanned.left_out, scanned.repeated_folders)
 
 
 def _is_table(directory: Path, labels: Labels) -> bool:
@@ -157,8 +148,7 @@ def _from_table(directory: Path, labels: Labels, column: str, scanned: Scan) -> 
         labels,
         scanned.left_out,
         scanned.repeated_folders,
-        scanned.other_files,
-        unlabeled=len(files) - len(rows.by_image),
+        tuple(path for path in files if path not in rows.by_image),
     )
 
 
@@ -195,5 +185,4 @@ def _from_sets(
         ),
     )
     repeated = tuple(f"{found[name]}/{path}" for name, scanned in scans.items() for path in scanned.repeated_folders)
-    others = tuple(f"{found[name]}/{path}" for name, scanned in scans.items() for path in scanned.other_files)
-    return ImageSource(directory, sets, labels, left_out, repeated, others, without_classes=without_classes)
+    return ImageSource(directory, sets, labels, left_out, repeated, without_classes=without_classes)

@@ -6,25 +6,28 @@ images holds a labels.csv, each set gets one with the rows of its own images.
 """
 
 import dataclasses
+import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from container.dataset.alike import remembered_groups
+from container.dataset.alike import Alike, remembered_groups
 from container.dataset.filling import fill
 from container.dataset.folders import exclusive, replacement
 from container.dataset.groups import Grouping, group_images
 from container.dataset.index import LeftOut
 from container.dataset.labels import LABELS_FILE, ImageRows
-from container.dataset.placement import Placement, place_images
+from container.dataset.placement import Earlier, Placement, place_images
 from container.dataset.progress import Progress
 from container.dataset.record import RECORD, SETS, Fractions, Grouped, LabelCounts, Split
 from container.dataset.source import ImageSource, read_source
 from container.dataset.text import printable
 from container.errors import DataError
 from container.modeling.settings import Data
+
+REMEDY = "move it away, or set data.sets_directory"
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class SplitOutcome:
     was_checked: bool
     """Whether a check has looked for images that are alike."""
     changed_since_check: int
-    """Images that are new or changed since then."""
+    """Images that are new or changed since then, or that a check which died had not compared yet."""
 
 
 def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
@@ -64,14 +67,19 @@ def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
     rows = source.labels.match([path for path, _ in source.images()]) if source.labels else None
     progress.start("Comparing the images")
     known = remembered_groups(project / data.check_path, source)
-    grouping = group_images(source, data.group_by, known.groups if known else ())
+    grouping = group_images(source, data.group_by, known or Alike(), data.keep_near)
     with exclusive(sets, lambda: progress.start("Waiting for another run to end")):
         earlier = _earlier_split(sets)
         present = set(_files(sets)) if earlier else set()
-        keeps = earlier is not None and data.stable and _is_drawn_alike(earlier, data)
-        placement = place_images(source, data, grouping, present if keeps else ())
-        split = _record(data, project, source, grouping, placement, rows)
-        unchanged = earlier is not None and _is_same(earlier, split) and present == _wanted_files(placement, rows)
+        if earlier:
+            _check_paths(sets, earlier, present, source)
+        keeps = data.stable and earlier is not None and _is_drawn_alike(earlier, data, source)
+        placement = place_images(source, data, grouping, Earlier(earlier, present) if earlier and keeps else None)
+        wanted = _wanted_files(placement, rows)
+        split = _record(data, project, source, grouping, placement, rows, wanted)
+        unchanged = earlier is not None and _is_same(earlier, split) and present == wanted
+        # As much memory as the images take.
+        del wanted
         if not unchanged:
             with replacement(sets) as new:
                 progress.start("Filling the sets", split.total)
@@ -113,7 +121,13 @@ def _check_sizes(source: ImageSource) -> None:
 
 
 def _record(
-    data: Data, project: Path, source: ImageSource, grouping: Grouping, placement: Placement, rows: ImageRows | None
+    data: Data,
+    project: Path,
+    source: ImageSource,
+    grouping: Grouping,
+    placement: Placement,
+    rows: ImageRows | None,
+    paths: Collection[str],
 ) -> Split:
     return Split(
         directory=_relative(source.directory, project),
@@ -130,6 +144,10 @@ def _record(
         grouped=Grouped(groups=len(grouping.groups), images=grouping.images),
         given_sets=tuple(given.name for given in source.sets if given.name),
         refill=placement.refill,
+        refill_below=data.refill_below if source.is_split else None,
+        without_classes=tuple(map(printable, source.without_classes)),
+        unlabeled=len(source.unlabeled),
+        paths=_digest(paths),
     )
 
 
@@ -139,13 +157,15 @@ def _fractions(data: Data) -> Fractions:
     )
 
 
-def _is_drawn_alike(earlier: Split, data: Data) -> bool:
+def _is_drawn_alike(earlier: Split, data: Data, source: ImageSource) -> bool:
     """Tell whether an earlier split placed images as this one would."""
     refill = earlier.refill
     refills_alike = refill is None or (refill.fraction, refill.validation_from) == (
         data.refill_fraction,
         data.refill_from,
     )
+    if source.is_split and earlier.refill_below not in (None, data.refill_below):
+        return False
     return earlier.stable and refills_alike and (earlier.seed, earlier.fractions) == (data.seed, _fractions(data))
 
 
@@ -163,20 +183,41 @@ def _earlier_split(sets: Path) -> Split | None:
     """Return what was split into this folder before; None if it is missing or empty."""
     if not sets.exists() or (sets.is_dir() and not any(sets.iterdir())):
         return None
-    remedy = "move it away, or set data.sets_directory"
     if not (sets / RECORD).is_file():
-        raise DataError(f"{sets} exists and was not made by this program (it has no {RECORD}): {remedy}")
-    earlier = Split.read(sets)
-    surplus = Counter("/".join(path.split("/")[:2]) for path in _files(sets))
+        raise DataError(f"{sets} exists and was not made by this program (it has no {RECORD}): {REMEDY}")
+    return Split.read(sets)
+
+
+def _check_paths(sets: Path, earlier: Split, present: Collection[str], source: ImageSource) -> None:
+    """Raise where a file in the sets is not the earlier split's own; files that are gone are no matter."""
+    if _digest(present) == earlier.paths:
+        return
+    surplus = Counter("/".join(path.split("/")[:2]) for path in present)
     for counts in earlier.classes:
         for set_name, count in counts.by_set():
             surplus[f"{set_name}/{counts.name}"] -= count
     if earlier.labels:
         surplus.subtract(f"{set_name}/{LABELS_FILE}" for set_name in SETS)
-    added = sorted(place for place, count in surplus.items() if count > 0)
+    added = [place for place, count in surplus.items() if count > 0]
+    # Something is gone, or older: then what is called like no image was not put there by a split.
+    names = {f"{folder.name}/{file.name}" for folder in source.folders for file in folder.files}
+    names |= {
+        f"{folder.name}/{given.folder}/{file.name}"
+        for given in source.sets
+        if given.folder
+        for folder in given.classes
+        for file in folder.files
+    }
+    added += [path for path in present if (name := path.partition("/")[2]) not in names and name != LABELS_FILE]
     if added:
-        raise DataError(f"{sets} has files that the split did not put there, in {added[0]!r}: {remedy}")
-    return earlier
+        raise DataError(f"{sets} has files that the split did not put there, in {min(added)!r}: {REMEDY}")
+
+
+def _digest(paths: Collection[str]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(f"{path}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _is_same(earlier: Split, split: Split) -> bool:
@@ -206,10 +247,13 @@ def _write_labels(new: Path, source: ImageSource, rows: ImageRows, placement: Pl
     """Give each set the rows of its images, in the order of the table."""
     labels = source.labels
     assert labels
-    targets = {share.source(file): share.target(file) for share in placement.shares for file in share.files}
+    places = {share.source(file): (share, file) for share in placement.shares for file in share.files}
     for set_name in SETS:
-        placed = ((targets[path].partition("/"), row) for path, row in rows.by_image.items())
-        labels.write(new / set_name, {name: row for (found, _, name), row in placed if found == set_name})
+        placed = ((*places[path], row) for path, row in rows.by_image.items())
+        labels.write(
+            new / set_name,
+            ((share.target(file).partition("/")[2], row) for share, file, row in placed if share.set == set_name),
+        )
 
 
 def _label_counts(rows: ImageRows) -> LabelCounts:

@@ -47,6 +47,8 @@ class Limits:
     """0: as many as the disk has room for."""
     ratio: float
     """How many times its own size an archive may unpack to."""
+    pixels: int
+    """That an image of an array may have."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +68,27 @@ class Taken:
 class Quota:
     """Counts what came in, and ends it where it is too much."""
 
-    def __init__(self, limits: Limits, folder: Path, archive_bytes: int | None = None) -> None:
+    def __init__(self, limits: Limits, folder: Path, archive_bytes: int | None = None, held: int = 0) -> None:
         """Look at the disk.
 
         Args:
             limits: those of the settings.
             folder: an existing one, on the disk that is filled.
             archive_bytes: size of the archive; None: there is none.
+            held: bytes that the disk holds already of what is to come in.
         """
         self._limits = limits
-        free = max(shutil.disk_usage(folder).free - SPARED_BYTES, 0)
-        wanted = limits.bytes or free
-        self._most, self._why = min(
-            (free, "the disk has no room for more: make room"),
-            (wanted, "ingestion.max_gb allows no more: raise it, if you trust the source"),
-        )
-        if archive_bytes is not None:
-            most = max(int(limits.ratio * archive_bytes), ALWAYS_ALLOWED)
-            why = (
+        self._most = max(shutil.disk_usage(folder).free - SPARED_BYTES, 0) + held
+        self._why = "the disk has no room for more: make room"
+        if limits.bytes and limits.bytes < self._most:
+            self._most, self._why = limits.bytes, "ingestion.max_gb allows no more: raise it, if you trust the source"
+        unpacked = None if archive_bytes is None else max(int(limits.ratio * archive_bytes), ALWAYS_ALLOWED)
+        if unpacked is not None and unpacked < self._most:
+            self._most = unpacked
+            self._why = (
                 f"it unpacks to more than {limits.ratio:g} times its size, as no images do: raise ingestion.max_ratio, "
                 "if you trust it"
             )
-            self._most, self._why = min((self._most, self._why), (most, why))
         self.files = self.bytes = 0
 
     def count_file(self) -> None:

@@ -51,6 +51,8 @@ class Data(Section):
     """Seed of the split: the same seed and images give the same sets."""
     group_by: Annotated[str, AfterValidator(_expression)] = ""
     """Regular expression: images in whose paths it finds the same text (its first group) stay in one set."""
+    keep_near: bool = True
+    """Images that `--check` found nearly the same stay in one set, as those that are the same always do."""
     stable: bool = False
     """Assign by a hash: a data set that grows keeps its images where they are; fractions are then kept roughly."""
     class_column: str = ""

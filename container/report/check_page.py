@@ -16,11 +16,6 @@ from container.report.thumbnails import SMALL_SIDE, small_picture
 PAGE = "check.html"
 # Findings of a kind that are shown.
 SHOWN = 24
-# Of these no picture is tried: they are too large, no images, or no single images.
-WITHOUT_PICTURES = frozenset(
-    {"empty", "unreadable", "no_file", "undecodable", "too_many_pixels", "name_not_unicode", "class_names"}
-    | {"small_class", "imbalance", "repeated_folder", "unlabeled"}
-)
 
 
 @dataclass(frozen=True)
@@ -53,11 +48,7 @@ def write_check_page(outcome: CheckOutcome, data: Data, progress: Progress) -> P
         DataError: it cannot be written.
     """
     progress.start("Writing the page", sum(min(count, SHOWN) for count in outcome.counts.values()))
-    kinds = tuple(
-        Kind(rule, outcome.counts[key], key not in WITHOUT_PICTURES, _shown(outcome, key, progress))
-        for key, rule in RULES.items()
-        if outcome.counts[key]
-    )
+    kinds = tuple(_kind(outcome, rule, progress) for key, rule in RULES.items() if outcome.counts[key])
     page = render_page(
         "check.html",
         data.directory,
@@ -74,12 +65,18 @@ def write_check_page(outcome: CheckOutcome, data: Data, progress: Progress) -> P
         raise DataError(f"{outcome.folder / PAGE} cannot be written: {error.strerror or error}") from None
 
 
-def _shown(outcome: CheckOutcome, key: str, progress: Progress) -> tuple[Shown, ...]:
+def _kind(outcome: CheckOutcome, rule: Rule, progress: Progress) -> Kind:
+    findings = _first(outcome.shown[rule.key])
+    has_pictures = any(finding.has_pixels for finding in findings)
+    return Kind(rule, outcome.counts[rule.key], has_pictures, _shown(outcome, findings, progress))
+
+
+def _shown(outcome: CheckOutcome, findings: Sequence[Finding], progress: Progress) -> tuple[Shown, ...]:
     found = []
-    for finding in _first(outcome.shown[key]):
-        has_picture = key not in WITHOUT_PICTURES
+    for finding in findings:
+        # What was not decoded for the check is not decoded for the page: it may be a pipe, or too large.
         picture, is_tiny = (
-            small_picture(outcome.source.directory, finding.path, SMALL_SIDE) if has_picture else ("", False)
+            small_picture(outcome.source.directory, finding.path, SMALL_SIDE) if finding.has_pixels else ("", False)
         )
         found.append(
             Shown(

@@ -10,7 +10,7 @@ import pytest
 
 import data_handler
 from container.errors import DataError
-from container.modeling.settings import Ingestion
+from container.modeling.config_file import load_settings
 from manager import ingesting
 from manager.console import Terminal
 from manager.errors import AwsError
@@ -41,7 +41,7 @@ def aws(server: Server, tmp_path: Path) -> local_aws.Aws:
 
 def ingest(wire: Wire, name: str, target: Path, terminal: Terminal) -> ingesting.Ingested:
     source = ingesting.open_source(name, None, target, wire.aws, terminal)
-    return ingesting.ingest(source, target, Ingestion(), Unwatched())
+    return ingesting.ingest(source, target, load_settings(), Unwatched())
 
 
 def test_a_folder_of_s3_is_fetched(wire: Wire, aws: local_aws.Aws, tmp_path: Path, terminal: Terminal) -> None:
@@ -137,6 +137,20 @@ class TestCommandLine:
         write(tmp_path / "notes.txt", b"x")
         assert self.run(tmp_path / "images", "--ingest", str(tmp_path / source)) == 1
         assert message in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["--check", "--strict", "--prepare"],
+            ["--prepare", "--as_arrays"],
+            ["--ingest", "a.zip", "--check"],
+            ["--sample", "digits", "--prepare"],
+        ],
+    )
+    def test_one_action_at_a_time(self, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit, match="2"):
+            data_handler.main(words)
+        assert "not allowed with argument" in capsys.readouterr().err
 
     @pytest.mark.parametrize("words", [["--labels", "x.npy"], ["--local"], ["--ingest", "a", "b", "c"], ["--ingest"]])
     def test_wrong_usage_ends_with_2(self, words: list[str]) -> None:

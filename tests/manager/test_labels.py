@@ -6,16 +6,7 @@ from container.dataset.split import split_images
 from container.modeling.settings import Data, Settings
 from manager.local_sets import local_files
 from manager.machine_checks import machine_checks
-
-
-class Unwatched:
-    """A Progress that nobody looks at."""
-
-    def start(self, step: str, total: int | None = None) -> None:
-        """Do nothing."""
-
-    def advance(self) -> None:
-        """Do nothing."""
+from tests.container.dataset.unwatched import Unwatched
 
 
 def test_each_sets_table_is_uploaded_but_is_no_image(tmp_path: Path) -> None:

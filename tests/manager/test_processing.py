@@ -1,5 +1,6 @@
 """The processing job that prepares images: what is read, asked for, followed and finished; S3 by moto."""
 
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -18,9 +19,10 @@ from container.dataset.shards import Shard
 from container.errors import DataError, SettingsError
 from container.modeling.config_file import load_settings
 from container.modeling.settings import Settings
-from manager import names, pricing, processing, processing_commands, training
+from manager import launching, names, pricing, processing, processing_commands, processing_results, training
 from manager.console import Terminal
 from manager.errors import JobError, TemplateError
+from manager.manifest import MANIFEST
 from manager.plan import execute
 from manager.pricing import Machines
 from manager.processing_teardown import processing_removals, read_processing_holdings
@@ -32,6 +34,7 @@ JOB = "digits-cnn-prepare-300102-030405"
 IMAGE = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/p@sha256:{'0' * 64}"
 PLACE = names.Place("123456789012", "eu-central-1")
 RECIPE = Recipe(height=28, width=28, channels=1, format="jpeg", quality=92)
+RECORD = '{"ü": 1}'
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/1111-2222"
 
 _numbers = itertools.count(1)
@@ -73,7 +76,7 @@ def make_part(host: int) -> Part:
         sets=tuple(
             SetIndex(
                 recipe=RECIPE,
-                split="s",
+                split=hashlib.sha256(RECORD.encode()).hexdigest(),
                 fingerprint=f"{name} {host}",
                 classes=(ClassImages(name="cat", images=host + 1), ClassImages(name="dog", images=2)),
                 shards=(Shard(name=f"{name}-{host}.tfrecord", images=host + 3, bytes=10, sha256="f"),),
@@ -97,10 +100,10 @@ class TestSource:
     def test_classes_and_the_record_are_found(self, wire: Wire, project: str) -> None:
         keys = ("training/dog/a/1.png", "training/cat/1.png", "training/labels.csv", "training/.x/1", "training-2/no/1")
         put(wire, f"{project}.data", *keys, "validation/cat/1.png")
-        put(wire, f"{project}.data", "split.json", body='{"ü": 1}')
+        put(wire, f"{project}.data", "split.json", body=RECORD)
         source = processing.read_source(wire.aws(), configured(project))
         assert source.classes == {"training": ("cat", "dog"), "validation": ("cat",)}
-        assert source.record == '{"ü": 1}'
+        assert source.record == RECORD
         order = processing.make_order(
             configured(project, training_job__data_distribution="ShardedByS3Key", training_job__instance_count="3"),
             source,
@@ -200,24 +203,54 @@ class TestTraining:
         with pytest.raises(TemplateError, match=r"begin with \"\$\{PREPARED_FOLDER\}\""):
             training.render_request(configured(data__prepared_by=JOB), PLACE, IMAGE, "job", template)
 
-    def test_only_what_is_whole_is_trained_on(self, wire: Wire, project: str, terminal: Terminal) -> None:
-        aws, settings = wire.aws(), configured(project, data__prepared_by=JOB)
-        processing.check_prepared(aws, configured(project))
-        with pytest.raises(DataError, match=f"--on_sagemaker {JOB} does what is left"):
-            processing.check_prepared(aws, settings)
+    def prepared(self, wire: Wire, project: str, terminal: Terminal) -> Settings:
+        """Let a job have prepared the split of the bucket."""
+        settings = configured(project, data__prepared_by=JOB)
+        put(wire, f"{project}.data", "split.json", body=RECORD)
         put_job(wire, project)
-        indexes = processing.read_indexes(aws, settings, JOB)
-        execute(processing.plan_indexes(settings, JOB, indexes), aws, terminal)
-        processing.check_prepared(aws, settings)
+        indexes = processing_results.read_indexes(wire.aws(), settings, JOB)
+        execute(processing_results.plan_indexes(settings, JOB, indexes), wire.aws(), terminal)
+        return settings
+
+    def test_only_what_is_whole_is_trained_on(self, wire: Wire, project: str, terminal: Terminal) -> None:
+        processing_results.check_prepared(wire.aws(), configured(project))
+        with pytest.raises(DataError, match=f"--on_sagemaker {JOB} does what is left"):
+            processing_results.check_prepared(wire.aws(), configured(project, data__prepared_by=JOB))
+        processing_results.check_prepared(wire.aws(), self.prepared(wire, project, terminal))
         larger = configured(project, data__prepared_by=JOB, image__height="64", image__width="64")
         with pytest.raises(DataError, match="are prepared for an input of 28x28, not of 64x64"):
-            processing.check_prepared(aws, larger)
+            processing_results.check_prepared(wire.aws(), larger)
+
+    @pytest.mark.parametrize("initialized", [False, True])
+    def test_what_was_prepared_from_another_split_is_not(
+        self, wire: Wire, project: str, terminal: Terminal, initialized: bool
+    ) -> None:
+        settings = self.prepared(wire, project, terminal)
+        put(wire, f"{project}.data", "split.json", body=RECORD.replace("1", "2"))
+        expected = f"prepared_by={JOB} was prepared from another split than s3://{project}.data holds now"
+        with pytest.raises(DataError, match=expected):
+            launching.launchable_image(
+                session(wire, settings, terminal), None, initialized=initialized, uploaded=not initialized
+            )
+
+    def test_the_fingerprint_is_of_what_the_job_reads(self, wire: Wire, project: str, terminal: Terminal) -> None:
+        settings = self.prepared(wire, project, terminal)
+        assert processing_results.fingerprint(wire.aws(), settings) == ""
+        s3 = wire.aws().client("s3")
+        s3.put_object(Bucket=f"{project}.data", Key=MANIFEST, Metadata={"fingerprint": "ab" * 32})
+        assert processing_results.fingerprint(wire.aws(), configured(project)) == "ab" * 32
+        first = processing_results.fingerprint(wire.aws(), settings)
+        assert len(first) == 64
+        assert first != "ab" * 32
+        changed = make_part(0).sets[1].model_copy(update={"fingerprint": "another"})
+        put(wire, f"{project}.output", f"prepared/{JOB}/validation/index.json", body=changed.model_dump_json())
+        assert processing_results.fingerprint(wire.aws(), settings) not in (first, "ab" * 32)
 
 
 class TestParts:
     def test_they_become_one_index(self, wire: Wire, project: str) -> None:
         put_job(wire, project)
-        indexes = processing.read_indexes(wire.aws(), configured(project), JOB)
+        indexes = processing_results.read_indexes(wire.aws(), configured(project), JOB)
         training_set = indexes["training"]
         assert training_set.images == 7
         assert [one.images for one in training_set.classes] == [3, 4]
@@ -227,15 +260,15 @@ class TestParts:
     def test_a_host_that_left_none_is_named(self, wire: Wire, project: str) -> None:
         put_job(wire, project, hosts=3)
         with pytest.raises(DataError, match="1 of 3 hosts left no part, the first of them host 3"):
-            processing.read_indexes(wire.aws(), configured(project), JOB)
+            processing_results.read_indexes(wire.aws(), configured(project), JOB)
 
     def test_a_job_of_something_else_and_damaged_files_are_named(self, wire: Wire, project: str) -> None:
         with pytest.raises(DataError, match=f"has no order.json: {JOB} prepares no images"):
-            processing.read_indexes(wire.aws(), configured(project), JOB)
+            processing_results.read_indexes(wire.aws(), configured(project), JOB)
         put_job(wire, project)
         put(wire, f"{project}.output", f"prepared/{JOB}/parts/00001.json", body="{")
         with pytest.raises(DataError, match=r"00001.json cannot be understood"):
-            processing.read_indexes(wire.aws(), configured(project), JOB)
+            processing_results.read_indexes(wire.aws(), configured(project), JOB)
 
 
 class TestFollowing:
@@ -284,6 +317,11 @@ class TestFollowing:
     def test_a_job_that_is_not_there(self, wire: Wire, project: str, terminal: Terminal) -> None:
         with pytest.raises(JobError, match="there is no processing job"):
             self.finish(wire, project, terminal)
+
+    def test_nothing_is_prepared_of_half_an_upload(self, wire: Wire, project: str, terminal: Terminal) -> None:
+        put(wire, f"{project}.data", "training/cat/1.png", "validation/cat/1.png", MANIFEST)
+        with pytest.raises(DataError, match="was begun and not finished: finish it by --upload_data --prune"):
+            processing_commands.launch(session(wire, configured(project), terminal), 2)
 
     @pytest.mark.parametrize("count", [0, 101])
     def test_numbers_that_sagemaker_does_not_take(self, wire: Wire, terminal: Terminal, count: int) -> None:

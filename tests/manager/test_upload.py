@@ -29,21 +29,12 @@ from manager.manifest import MANIFEST
 from manager.plan import describe, execute
 from manager.session import Session
 from tests.aws import REGION, Server
+from tests.container.dataset.unwatched import Unwatched
 from tests.manager.wire import Answer, Wire, listening
 
 NUMBERS = itertools.count()
 REFUSED = Answer(b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>", 403)
 ODD_NAMES = ("with space.png", "'quoted' \"twice\".png", "tab\t&<>.png", "🌷.png", f"{'x' * 251}.png")
-
-
-class Unwatched:
-    """A Progress that nobody looks at."""
-
-    def start(self, step: str, total: int | None = None) -> None:
-        """Do nothing."""
-
-    def advance(self) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True)

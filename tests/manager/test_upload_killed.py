@@ -1,8 +1,10 @@
 """An upload that is killed at any moment: the same command goes on where it ended."""
 
+import itertools
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import pytest
 
 from manager.manifest import MANIFEST
 from tests.aws import eventually
-from tests.project import Project
+from tests.manager.wire import Answer, Wire, listening
+from tests.project import REGION, Project
 
 pytestmark = pytest.mark.slow
 
 DATA = "shades-project.data"
-IMAGES = 300
+IMAGES = 150
+GONE = Answer(b"", 503)
 
 
 @pytest.fixture(scope="module")
@@ -28,25 +32,48 @@ def initialized(split_project: Project) -> Project:
     return split_project
 
 
+@pytest.fixture
+def wire(initialized: Project) -> Iterator[Wire]:
+    with listening(initialized.endpoint_url) as wire:
+        yield wire
+
+
+def upload_killed_after(project: Project, wire: Wire, count: int) -> None:
+    """Upload, and kill the command as it asks to write once more than so often."""
+    variables = {
+        "AWS_ENDPOINT_URL": wire.url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+    }
+    numbers, started = itertools.count(), list[subprocess.Popen[str]]()
+
+    def judge(_: Any) -> Answer | None:
+        if next(numbers) < count:
+            return None
+        started[0].kill()
+        return GONE
+
+    wire.answers["PUT"] = judge
+    started.append(Project(project.root, project.environment | variables).start("project_manager.py", "--upload_data"))
+    printed, _ = started[0].communicate(timeout=120)
+    assert started[0].returncode == -signal.SIGKILL, printed
+
+
 def held(s3: Any) -> dict[str, str]:
     """The version of each object in the data bucket."""
     pages = s3.get_paginator("list_object_versions").paginate(Bucket=DATA)
     return {item["Key"]: item["VersionId"] for page in pages for item in page.get("Versions", []) if item["IsLatest"]}
 
 
-def count_above(s3: Any, count: int) -> Callable[[], bool]:
-    return lambda: len(held(s3)) > count
-
-
-def test_what_came_through_is_not_sent_again_and_the_end_is_the_same(initialized: Project) -> None:
+def test_what_came_through_is_not_sent_again_and_the_end_is_the_same(initialized: Project, wire: Wire) -> None:
     s3 = initialized.client("s3")
-    manifest_before = s3.head_object(Bucket=DATA, Key=MANIFEST)["Metadata"]
-    for part in (0, 50, 150):
-        began = len(held(s3))
-        upload = initialized.start("project_manager.py", "--local", "--upload_data")
-        eventually(count_above(s3, began + part), 60)
-        upload.send_signal(signal.SIGKILL)
-        upload.wait()
+    manifest_before, whole = s3.head_object(Bucket=DATA, Key=MANIFEST)["Metadata"], len(held(s3))
+    # The first time the fingerprint is taken from the manifest before all.
+    for passed, present in ((1, 0), (40, 40), (60, 100)):
+        upload_killed_after(initialized, wire, passed)
+        # What was under way comes through without the command.
+        eventually(lambda expected=whole + present: len(held(s3)) == expected)  # type: ignore[misc]
         assert "fingerprint" not in s3.head_object(Bucket=DATA, Key=MANIFEST)["Metadata"]
     before = held(s3)
     refused = initialized.manage("--local", "--build_and_push_docker_image", "--launch_training", "--no_follow")
@@ -68,6 +95,16 @@ def test_what_came_through_is_not_sent_again_and_the_end_is_the_same(initialized
     initialized.manage_local("--upload_data")
     assert s3.get_object(Bucket=DATA, Key=MANIFEST)["Body"].read() == content
     assert "unchanged" in initialized.manage_local("--upload_data").stdout
+
+
+def test_a_dry_run_that_uploads_another_split_shows_the_launch(initialized: Project) -> None:
+    initialized.manage_local("--init_s3_buckets")
+    record = initialized.root / "data/images-sets/split.json"
+    record.write_text(record.read_text().replace('"seed": 0', '"seed": 1'))
+    launch = ("--local", "--dry_run", "--build_and_push_docker_image", "--launch_training")
+    assert "holds another split than data/images-sets" in initialized.manage(*launch).stderr
+    shown = initialized.manage(*launch, "--upload_data")
+    assert "aws sagemaker create-training-job" in shown.stdout, shown.stderr
 
 
 def files_of(sets: Path) -> list[Path]:

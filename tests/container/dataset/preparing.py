@@ -10,20 +10,11 @@ from PIL import Image
 from container.dataset.prepare import Layout, PreparedSet, prepare_sets
 from container.dataset.recipe import Recipe
 from container.dataset.sharded_folder import index_shards
+from tests.container.dataset.unwatched import Unwatched
 
 RECIPE = Recipe(height=6, width=6, channels=3, format="png", quality=90)
 # A prepared picture of these has some 200 bytes.
 SMALL_SHARDS = Layout(shard_bytes=1000)
-
-
-class Unwatched:
-    """A Progress that nobody looks at."""
-
-    def start(self, step: str, total: int | None = None) -> None:
-        """Do nothing."""
-
-    def advance(self) -> None:
-        """Do nothing."""
 
 
 def encoded(seed: int, size: tuple[int, int] = (9, 12), kind: str = "PNG") -> bytes:

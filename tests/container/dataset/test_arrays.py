@@ -1,5 +1,7 @@
 """Arrays become images, and sets become arrays."""
 
+import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tests.container.dataset.preparing import Unwatched, encoded, files, write, 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)
 LABELS = np.array([0, 1, 0, 1, 2, 0])
+LIMITS = Limits(files=1000, bytes=0, ratio=100, pixels=10**6)
 
 
 def save(path: Path, **arrays: NDArray[Any]) -> Path:
@@ -29,7 +32,7 @@ def save(path: Path, **arrays: NDArray[Any]) -> Path:
 
 
 def ingest(file: Path, labels: Path | None = None) -> Ingested:
-    return ingest_arrays(file, labels, file.with_name("target"), Limits(1000, 0, 100), Unwatched())
+    return ingest_arrays(file, labels, file.with_name("target"), LIMITS, Unwatched())
 
 
 def pixels(file: Path) -> NDArray[Any]:
@@ -137,11 +140,48 @@ def test_files_that_are_no_arrays_are_errors(tmp_path: Path) -> None:
         ingest(tmp_path / "a.npy", tmp_path / "missing.npy")
 
 
+def header(shape: tuple[int, ...], kind: str = "|u1") -> bytes:
+    """What stands before the values of an array."""
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": kind, "fortran_order": False, "shape": shape})
+    return content.getvalue()
+
+
+class TestBombs:
+    @pytest.mark.parametrize("side", [1 << 20, 1 << 32, 1 << 40])
+    def test_an_image_that_would_fill_the_memory(self, tmp_path: Path, side: int) -> None:
+        (tmp_path / "a.npy").write_bytes(header((1, side, side, 4)))
+        np.save(tmp_path / "labels.npy", np.zeros(1, int))
+        with pytest.raises(DataError, match=rf"an image has {side * side:,} pixels, and data.most_pixels allows 1,000"):
+            ingest(tmp_path / "a.npy", tmp_path / "labels.npy")
+
+    @pytest.mark.parametrize("shape", [(1 << 50,), (1 << 40, 1 << 40), (-6,), (7,)])
+    def test_labels_that_are_promised_only(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
+        np.save(tmp_path / "a.npy", PIXELS)
+        (tmp_path / "labels.npy").write_bytes(header(shape) + bytes(6))
+        with pytest.raises(DataError, match=r"labels.npy cannot be read as an array: it does not hold the values of"):
+            ingest(tmp_path / "a.npy", tmp_path / "labels.npy")
+
+    def test_too_many_images(self, tmp_path: Path) -> None:
+        save(tmp_path / "a.npz", images=np.zeros((1001, 1, 1), np.uint8), labels=np.zeros(1001, np.int8))
+        with pytest.raises(DataError, match=r"1,001 images, and ingestion.max_files allows 1,000: raise it"):
+            ingest(tmp_path / "a.npz")
+
+    def test_too_much_out_of_too_little(self, tmp_path: Path) -> None:
+        # A PNG of noise has as many bytes as the noise, which an .npz holds once for all equal images.
+        noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+        images = np.broadcast_to(noise, (24_000, *noise.shape))
+        np.savez_compressed(tmp_path / "a.npz", images=images, labels=np.zeros(24_000, np.int8))
+        limits = Limits(files=10**6, bytes=0, ratio=1, pixels=10**6)
+        with pytest.raises(DataError, match=r"stopped after .* unpacks to more than 1 times its size"):
+            ingest_arrays(tmp_path / "a.npz", None, tmp_path / "target", limits, Unwatched())
+
+
 @given(images=any_array(np.uint8, st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.just(3))))
 def test_every_pixel_survives(tmp_path_factory: pytest.TempPathFactory, images: NDArray[np.uint8]) -> None:
     folder = tmp_path_factory.mktemp("arrays")
     save(folder / "a.npz", images=images, labels=np.zeros(len(images), int))
-    for member, expected in zip(ArrayFile(folder / "a.npz").members(), images, strict=True):
+    for member, expected in zip(ArrayFile(folder / "a.npz", LIMITS).members(), images, strict=True):
         with Picture.open(member.open()) as picture:
             np.testing.assert_array_equal(np.asarray(picture), expected)
 
@@ -167,9 +207,9 @@ def test_sets_become_arrays_that_become_the_same_images(tmp_path: Path) -> None:
         "labels": ("i", (6,)),
     }
     assert found["classes"].tolist() == ["cat", "dog"]
-    assert found["names"][4] == "dog/1.png"
+    assert found["names"][4] == b"dog/1.png"
     ingest(training.file)
-    for number, name in enumerate(found["names"]):
+    for number, name in enumerate(np.char.decode(found["names"], "utf-8")):
         copy = tmp_path / "arrays/target" / name.split("/")[0] / f"{number}.png"
         with Picture.open(sets / "training" / name) as original:
             expected = np.asarray(original.resize((12, 9), Picture.Resampling.BILINEAR))
@@ -187,6 +227,20 @@ def test_images_are_brought_to_the_input_size_as_the_settings_say(tmp_path: Path
     assert found.shape == (2, 8, 8, channels)
     assert (found[0, 0, 0] == (0 if resize == "pad" else 200)).all()
     assert (found[0, 4, 4] == 200).all()
+
+
+def test_a_label_means_the_same_class_in_each_set(tmp_path: Path) -> None:
+    sets = write_sets(tmp_path, training=2, validation=2)
+    write(sets / "training/ant/ü.png", encoded(9))
+    shutil.rmtree(sets / "validation/cat")
+    training, validation, _ = (np.load(each.file) for each in written(sets, Image(height=8, width=8)))
+    assert training["classes"].tolist() == validation["classes"].tolist() == ["ant", "cat", "dog"]
+    assert training["labels"].tolist() == [0, 1, 1, 2, 2]
+    assert validation["labels"].tolist() == [2, 2]
+    assert np.char.decode(training["names"], "utf-8").tolist()[0] == "ant/ü.png"
+    shutil.rmtree(sets / "training/dog")
+    with pytest.raises(DataError, match=r"validation has a class 'dog', and .*training has not: add images of it"):
+        written(sets, Image(height=8, width=8))
 
 
 def test_arrays_replace_arrays_only(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import os
 import shutil
 import signal
@@ -17,10 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from container.dataset.archives import Member
+from container.dataset.fetching import StoredFile, fetching_folder
 from container.dataset.ingest import (
     Ingested,
-    StoredFile,
-    fetching_folder,
     ingest_archive,
     ingest_folder,
     ingest_store,
@@ -29,7 +29,7 @@ from container.dataset.taking import Limits, Quota, inside, take, unsafe
 from container.errors import DataError
 from tests.container.dataset.preparing import Unwatched, files, write
 
-LIMITS = Limits(files=1000, bytes=0, ratio=100)
+LIMITS = Limits(files=1000, bytes=0, ratio=100, pixels=0)
 HONEST = {
     "photos/cat/1.jpg": b"one",
     "photos/cat/in/2.jpg": b"two",
@@ -117,6 +117,19 @@ def test_a_folder_with_one_class_and_a_table_beside_classes_stay(tmp_path: Path)
     shutil.rmtree(tmp_path / "target")
     ingest(make_zip(tmp_path / "table.zip", {"labels.csv": b"image\n", "cat/1.jpg": b"one", "dog/1.jpg": b"two"}))
     assert sorted(shown(tmp_path / "target")) == ["cat/1.jpg", "dog/1.jpg", "labels.csv"]
+
+
+@pytest.mark.parametrize("beside", ["LICENSE.txt", "labels.csv", "README"])
+def test_a_folder_around_classes_is_left_away_whatever_text_lies_in_it(tmp_path: Path, beside: str) -> None:
+    contents = {f"flower_photos/{beside}": b"text", "flower_photos/daisy/1.jpg": b"1", "flower_photos/rose/1.jpg": b"2"}
+    ingest(make_tar(tmp_path / "a.tgz", contents, "w:gz"))
+    assert sorted(shown(tmp_path / "target")) == sorted([beside, "daisy/1.jpg", "rose/1.jpg"])
+
+
+def test_a_class_with_folders_in_it_stays(tmp_path: Path) -> None:
+    contents = {"cat/1.jpg": b"one", "cat/small/2.jpg": b"two", "cat/large/3.jpg": b"three"}
+    ingest(make_zip(tmp_path / "a.zip", contents))
+    assert shown(tmp_path / "target") == contents
 
 
 def test_times_of_change_come_along(tmp_path: Path) -> None:
@@ -224,15 +237,15 @@ class TestBombs:
         with pytest.raises(DataError, match=r"stopped after .* unpacks to more than 100 times its size.*max_ratio"):
             ingest(archive)
         assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
-        assert ingest(archive, Limits(files=10, bytes=0, ratio=2000)).bytes == 80 << 20
+        assert ingest(archive, Limits(files=10, bytes=0, ratio=2000, pixels=0)).bytes == 80 << 20
 
     @pytest.mark.parametrize("name", ["a.zip", "a.tar"])
     def test_too_many_files_and_bytes(self, tmp_path: Path, name: str) -> None:
         archive = (make_zip if name.endswith("zip") else make_tar)(tmp_path / name, HONEST)
         with pytest.raises(DataError, match=r"more than 3 files, as many as ingestion.max_files allows"):
-            ingest(archive, Limits(files=3, bytes=0, ratio=100))
+            ingest(archive, Limits(files=3, bytes=0, ratio=100, pixels=0))
         with pytest.raises(DataError, match=r"stopped after 10 bytes: ingestion.max_gb allows no more"):
-            ingest(archive, Limits(files=10, bytes=10, ratio=100))
+            ingest(archive, Limits(files=10, bytes=10, ratio=100, pixels=0))
         assert [path.name for path in tmp_path.iterdir()] == [name]
 
     def test_a_header_that_would_fill_the_memory(self, tmp_path: Path) -> None:
@@ -252,7 +265,7 @@ class TestBombs:
 
     def test_the_files_that_are_left_out_are_named_up_to_a_number(self, tmp_path: Path) -> None:
         members = (Member(f"../{number}", 0, "", io.BytesIO) for number in range(3000))
-        taken = take(members, tmp_path, Quota(Limits(5000, 0, 100), tmp_path), Unwatched())
+        taken = take(members, tmp_path, Quota(Limits(5000, 0, 100, 0), tmp_path), Unwatched())
         assert (taken.files, taken.left_out, len(taken.named)) == (0, 3000, 1000)
 
 
@@ -306,6 +319,7 @@ class Shelf:
     def __init__(self, contents: Mapping[str, bytes], fails_at: int = 0) -> None:
         self.contents, self.fails_at = contents, fails_at
         self.fetched: list[str] = []
+        self.numbers = itertools.count(1)
 
     def files(self) -> Iterator[StoredFile]:
         """Yield all."""
@@ -315,8 +329,9 @@ class Shelf:
     def fetch(self, file: StoredFile, target: Path) -> None:
         """Write one."""
         self.fetched.append(file.name)
-        target.write_bytes(self.contents[file.name][: None if len(self.fetched) != self.fails_at else 1])
-        if len(self.fetched) == self.fails_at:
+        fails = next(self.numbers) == self.fails_at
+        target.write_bytes(self.contents[file.name][: 1 if fails else None])
+        if fails:
             raise DataError("the connection broke")
 
 
@@ -361,6 +376,91 @@ def test_hostile_names_in_a_store_are_told(tmp_path: Path) -> None:
     }
     assert shown(tmp_path / "target") == {"cat/1.jpg": b"1"}
     with pytest.raises(DataError, match=r"stopped after 4 bytes: ingestion.max_gb"):
-        fetch(Shelf({"cat/1.jpg": b"12345"}), tmp_path / "other", Limits(10, 4, 1))
+        fetch(Shelf({"cat/1.jpg": b"12345"}), tmp_path / "other", Limits(10, 4, 1, 0))
     with pytest.raises(DataError, match="holds no file: see `aws s3 ls"):
         fetch(Shelf({}), tmp_path / "other")
+
+
+def test_names_that_no_folder_can_have_together_are_told(tmp_path: Path) -> None:
+    long = "x" * 256
+    contents = {"cat": b"", "cat/1.jpg": b"1", f"cat/{long}.jpg": b"2", f"{long}/1.jpg": b"3", "cat//1.jpg/a": b"4"}
+    contents |= {"dog/2.jpg": b"5", "dog": b"6", "dog/\ud800.jpg": b"7"}
+    done = fetch(Shelf(contents), tmp_path / "target")
+    assert {file.path: file.reason for file in done.named} == {
+        "cat": "a folder has its name already",
+        "cat/1.jpg": "a folder has its name already",
+        f"cat/{long}.jpg": "its name is too long",
+        f"{long}/1.jpg": "its name is too long",
+        "dog": "a folder has its name already",
+        "dog/\\ud800.jpg": "its name cannot be written here",
+    }
+    assert shown(tmp_path / "target") == {"cat/1.jpg/a": b"4", "dog/2.jpg": b"5"}
+    assert (done.files, done.bytes, done.left_out) == (2, 2, 6)
+
+
+class Vast(Shelf):
+    """A Store of files that are as large as one likes, since they have holes."""
+
+    def __init__(self, sizes: Mapping[str, int], lacks: str = "") -> None:
+        super().__init__({})
+        self.sizes, self.lacks = sizes, lacks
+
+    def files(self) -> Iterator[StoredFile]:
+        """Yield all."""
+        for name, size in self.sizes.items():
+            yield StoredFile(name, size, 1e9)
+
+    def fetch(self, file: StoredFile, target: Path) -> None:
+        """Write one."""
+        self.fetched.append(file.name)
+        if file.name == self.lacks:
+            raise DataError("the connection broke")
+        target.touch()
+        os.truncate(target, file.size)
+
+
+def test_what_was_fetched_already_needs_no_more_room(tmp_path: Path) -> None:
+    large = shutil.disk_usage(tmp_path).free * 7 // 10
+    with pytest.raises(DataError, match="the connection broke"):
+        fetch(Vast({"cat/1.jpg": large, "cat/2.jpg": 1}, lacks="cat/2.jpg"), tmp_path / "target")
+    with pytest.raises(DataError, match=r"stopped after .* the disk has no room for more: make room"):
+        fetch(Vast({"cat/1.jpg": large, "cat/2.jpg": large, "cat/3.jpg": large}), tmp_path / "target")
+    again = Vast({"cat/1.jpg": large, "cat/2.jpg": large})
+    fetch(again, tmp_path / "target")
+    assert again.fetched == ["cat/2.jpg"]
+
+
+FETCHING = """
+import os, signal, sys
+from pathlib import Path
+from tests.container.dataset.test_ingest import HONEST, Shelf, fetch
+
+steps = 0
+
+def die(event, _):
+    global steps
+    if event in ("os.rename", "shutil.rmtree"):
+        steps += 1
+        if steps == int(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die)
+fetch(Shelf(HONEST), Path("target"))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_never_fetches_twice_what_it_had(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    # Each file is renamed when it is whole, then the folder of all, and what is left of it is removed.
+    for step in range(1, len(HONEST) + 3):
+        command = [sys.executable, "-c", FETCHING, str(step)]
+        assert subprocess.run(command, cwd=tmp_path, env=environment).returncode == -signal.SIGKILL
+        assert (tmp_path / "target").exists() == (step == len(HONEST) + 2)
+        again = Shelf(HONEST)
+        done = fetch(again, tmp_path / "target")
+        assert len(again.fetched) <= max(len(HONEST) - (step - 1), 0)
+        assert done.unchanged == (step == len(HONEST) + 2)
+        assert shown(tmp_path / "target") == {name.removeprefix("photos/"): HONEST[name] for name in HONEST}
+        assert [path.name for path in tmp_path.iterdir()] == ["target"]
+        shutil.rmtree(tmp_path / "target")

@@ -47,7 +47,7 @@ def test_what_is_written_is_what_is_read_again(tmp_path: Path) -> None:
     labels = read(tmp_path, 'note,image\n"a ""quoted"", note\nof two lines","dog/3, the last.png"\n')
     rows = labels.match(IMAGES).by_image
     (tmp_path / "set").mkdir()
-    labels.write(tmp_path / "set", rows)
+    labels.write(tmp_path / "set", rows.items())
     again = Labels.read(tmp_path / "set")
     assert again
     assert (again.columns, again.rows) == (labels.columns, labels.rows)

@@ -16,6 +16,7 @@ from container.dataset.record import SETS, Split
 from container.dataset.split import SplitOutcome, split_images
 from container.errors import DataError
 from container.modeling.settings import Data
+from tests.container.dataset.unwatched import Unwatched
 
 # A file system other than that of temporary files, on most machines.
 MEMORY = Path("/dev/shm")
@@ -39,16 +40,6 @@ class Watch:
 
 split_images(Data(directory="images", seed=int(sys.argv[1])), Path.cwd(), Watch())
 """
-
-
-class Unwatched:
-    """A Progress that nobody looks at."""
-
-    def start(self, step: str, total: int | None = None) -> None:
-        """Do nothing."""
-
-    def advance(self) -> None:
-        """Do nothing."""
 
 
 class InterruptedAt(Unwatched):
@@ -109,6 +100,7 @@ FILE_NAMES = st.lists(
 TREES = st.dictionaries(st.sampled_from(["a", "b", "B", "c d", "é", "1"]), FILE_NAMES, min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @given(tree=TREES, seed=st.integers(0, 1000), data=st.data())
 def test_a_split_is_complete_disjoint_and_stratified_whatever_the_order(
     tree: dict[str, list[str]], seed: int, data: st.DataObject
@@ -158,7 +150,7 @@ def test_a_killed_run_leaves_the_earlier_split_and_the_next_one_clears_up(projec
     killed = subprocess.run([sys.executable, "-c", SCRIPT, "1", str(killed_at)], cwd=project, env=environment())
     assert killed.returncode == -signal.SIGKILL
     assert files(project / "images-sets") == earlier
-    assert len(listing(project)) == 3
+    assert len(listing(project)) == 4
     assert not split(project, seed=1).unchanged
     assert listing(project) == ["images", "images-sets"]
 
@@ -180,20 +172,23 @@ def test_a_run_killed_while_it_removed_the_earlier_split_is_finished(project: Pa
     assert listing(project) == ["images", "images-sets"]
 
 
-def test_two_runs_at_once_take_turns(project: Path) -> None:
-    descriptor = os.open(project, os.O_RDONLY)
+def test_two_runs_at_once_take_turns_and_another_folder_waits_for_neither(project: Path) -> None:
+    descriptor = os.open(project / ".images-sets.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+    others = split_images(Data(directory="images", sets_directory="others"), project, Unwatched())
+    assert others.sets.is_dir()
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, "0", "0"], cwd=project, env=environment(), stdout=subprocess.PIPE, text=True
     ) as run:
         assert run.stdout
         steps = [run.stdout.readline().strip() for _ in range(3)]
         assert steps[-1].startswith("Waiting")
-        assert listing(project) == ["images"]
+        assert listing(project) == [".images-sets.lock", "images", "others"]
         os.close(descriptor)
         run.communicate(timeout=20)
     assert run.returncode == 0
     assert split(project).unchanged
+    assert listing(project) == ["images", "images-sets", "others"]
 
 
 def test_a_split_that_lost_files_is_made_again(project: Path) -> None:
@@ -201,6 +196,22 @@ def test_a_split_that_lost_files_is_made_again(project: Path) -> None:
     next((project / "images-sets/training/a").iterdir()).unlink()
     assert not split(project).unchanged
     assert files(project / "images-sets") == earlier
+
+
+def test_a_file_of_the_users_is_kept_where_another_is_gone(project: Path) -> None:
+    folder = split(project).sets / "training/a"
+    next(folder.iterdir()).unlink()
+    (folder / "mine.png").write_bytes(PNG)
+    with pytest.raises(DataError, match=r"files that the split did not put there, in 'training/a/mine.png'"):
+        split(project, seed=1)
+    assert (folder / "mine.png").read_bytes() == PNG
+
+
+def test_images_that_are_gone_make_another_split(project: Path) -> None:
+    split(project)
+    for number in range(10):
+        (project / f"images/a/{number}.png").unlink()
+    assert split(project).split.total == 30
 
 
 def test_links_in_a_class_folder_become_images_of_their_own(project: Path) -> None:
