@@ -87,9 +87,10 @@ def test_a_variant_whose_program_is_down(hosting: Hosting, tmp_path: Path) -> No
     gate.unlink()
     with pytest.raises(hosting.runtime.exceptions.ModelError):
         hosting.invoke(name, b"crash")
+    # The end of the program is seen a moment after that of the connection.
+    hosting.aws.eventually(lambda: hosting.describe(name)["ProductionVariants"][0]["CurrentInstanceCount"] == 0)
     with pytest.raises(hosting.runtime.exceptions.ServiceUnavailable, match="No host of variant AllTraffic"):
         hosting.invoke(name, b"ab")
-    hosting.aws.eventually(lambda: hosting.describe(name)["ProductionVariants"][0]["CurrentInstanceCount"] == 0)
     gate.touch()
     hosting.aws.eventually(lambda: hosting.describe(name)["ProductionVariants"][0]["CurrentInstanceCount"] == 1)
     assert hosting.invoke(name, b"ab") == b"ba"
