@@ -48,13 +48,13 @@ format: setup ## format the code, and mend what the linter can
 	$(BIN)/python scripts/settings_table.py
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 coverage: setup ## the same tests, and the lines that they do not reach
-	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --cov
+	$(BIN)/python -m pytest --ignore tests/docker -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder --cov
 
 test-slow: setup ## run the tests that take long
-	$(BIN)/python -m pytest --ignore tests/docker -m "slow and not long" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --ignore tests/docker -m "slow and not long" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: setup ## run the tests that take longest, before a release
 	$(BIN)/python -m pytest --ignore tests/docker -m long -n 2 --dist loadfile --no-loadscope-reorder

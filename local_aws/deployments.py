@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from local_aws.serving_errors import HealthCheckError, ServingError
 from local_aws.serving_host import Answer, HttpRequest
 from local_aws.serving_hosts import INVOCATION_SECONDS, ServedModel, ServingHosts, ServingSurroundings
 from local_aws.storage import Storage
+from local_aws.times import this_moment
 
 _LOG_GROUP = "/aws/sagemaker/Endpoints"
 
@@ -98,7 +99,7 @@ class VariantDeployment:
         except ServingError as error:
             self._say(self._hosts.names[0], f"warning: {error}")
             raise DeploymentError(str(error)) from error
-        self._started = datetime.now(UTC)
+        self._started = this_moment()
         self._keepers = tuple(self._keeper(name) for name in self._hosts.names)
         for keeper in self._keepers:
             keeper.start()
@@ -171,7 +172,7 @@ class Deployment:
 
     def __init__(self, config_name: str, variants: Sequence[VariantDeployment], closing: threading.Event) -> None:
         self.config_name = config_name
-        self.creation_time = datetime.now(UTC)
+        self.creation_time = this_moment()
         self._variants: Mapping[str, VariantDeployment] = {variant.variant.name: variant for variant in variants}
         self._server_closing = closing
         self._is_closing = threading.Event()

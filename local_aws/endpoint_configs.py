@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from moto.sagemaker.exceptions import ValidationError
@@ -13,6 +12,7 @@ from moto.sagemaker.utils import arn_formatter
 from local_aws import admission, listing
 from local_aws.hosting_requests import EndpointConfigRequest, parse_endpoint_config
 from local_aws.models import ModelService
+from local_aws.times import this_moment
 
 
 class EndpointConfig:
@@ -21,7 +21,7 @@ class EndpointConfig:
     def __init__(self, request: EndpointConfigRequest, arn: str) -> None:
         self.request = request
         self.arn = arn
-        self.creation_time = datetime.now(UTC)
+        self.creation_time = this_moment()
         self.tags: list[dict[str, str]] = list(request.document.get("Tags", ()))
 
     def describe(self) -> dict[str, Any]:

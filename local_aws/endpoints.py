@@ -10,12 +10,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from moto.sagemaker.exceptions import ValidationError
 
 from local_aws.deployments import Deployment
+from local_aws.times import this_moment
 
 CREATING, IN_SERVICE, UPDATING, FAILED, DELETING = "Creating", "InService", "Updating", "Failed", "Deleting"
 
@@ -66,7 +67,7 @@ class Endpoint:
     """
 
     def __init__(self, document: Mapping[str, Any], arn: str, deployment: Deployment) -> None:
-        now = datetime.now(UTC)
+        now = this_moment()
         self.name: str = document["EndpointName"]
         self.arn = arn
         self.creation_time = now
@@ -190,4 +191,4 @@ class Endpoint:
             raise ValidationError(message=f'Cannot update in-progress endpoint "{self.arn}".')
 
     def _move(self, status: str, **changes: Any) -> None:
-        self._state = replace(self._state, status=status, last_modified_time=datetime.now(UTC), **changes)
+        self._state = replace(self._state, status=status, last_modified_time=this_moment(), **changes)

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
 from moto.core.exceptions import ServiceException
 from moto.logs.models import logs_backends
 
 from local_aws.executors import Host
 from local_aws.storage import Storage
+from local_aws.times import this_moment
 
 # CloudWatch counts 26 bytes for each event besides its message, and takes at most 256 KB for one.
 LONGEST_MESSAGE = 262_144 - 26
@@ -110,7 +111,7 @@ class LogStream:
                 self._flush()
 
     def _append(self, lines: list[str]) -> None:
-        now = datetime.now(UTC)
+        now = this_moment()
         for line in lines:
             # CloudWatch refuses an empty message.
             if line:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from moto.sagemaker.exceptions import ValidationError
@@ -17,6 +16,7 @@ from local_aws.images import ImageSource
 from local_aws.model_data import missing_data
 from local_aws.serving_hosts import ServedModel
 from local_aws.storage import Storage
+from local_aws.times import this_moment
 
 
 class Model:
@@ -25,7 +25,7 @@ class Model:
     def __init__(self, request: ModelRequest, arn: str) -> None:
         self.request = request
         self.arn = arn
-        self.creation_time = datetime.now(UTC)
+        self.creation_time = this_moment()
         self.tags: list[dict[str, str]] = list(request.document.get("Tags", ()))
 
     def describe(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from moto import backends
@@ -46,6 +46,7 @@ from local_aws.registry import RegistryError
 from local_aws.repositories import USER, PushError, Repositories, RepositoryName
 from local_aws.sagemaker_api import SageMakerApi
 from local_aws.services import Services
+from local_aws.times import this_moment
 
 # What a request over TLS 1.3 has for these condition keys.
 _TLS_CONTEXT = {"aws:securetransport": "true", "s3:tlsversion": "1.3"}
@@ -136,7 +137,7 @@ class _RegistryResponse(_EcrResponse):
 
     def get_authorization_token(self) -> ActionResult:
         token = b64encode(f"{USER}:{self.repositories.password}".encode()).decode()
-        expires = datetime.now(UTC) + timedelta(hours=_LOGIN_HOURS)
+        expires = this_moment() + timedelta(hours=_LOGIN_HOURS)
         entry = {
             "authorizationToken": token,
             "expiresAt": expires,

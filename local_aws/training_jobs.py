@@ -10,10 +10,11 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from local_aws.metrics import MetricData
+from local_aws.times import this_moment
 from local_aws.training_requests import TrainingRequest
 
 IN_PROGRESS, COMPLETED, FAILED, STOPPING, STOPPED = "InProgress", "Completed", "Failed", "Stopping", "Stopped"
@@ -108,7 +109,7 @@ class TrainingJob:
     """
 
     def __init__(self, request: TrainingRequest, arn: str, tuning_job_arn: str | None) -> None:
-        now = datetime.now(UTC)
+        now = this_moment()
         self.request = request
         self.arn = arn
         self.tuning_job_arn = tuning_job_arn
@@ -135,7 +136,7 @@ class TrainingJob:
 
     def advance(self, secondary_status: str, message: str) -> None:
         """Moves on to the next phase. A job that is being stopped stays so while it uploads what it has."""
-        now = datetime.now(UTC)
+        now = this_moment()
         with self._lock:
             state = self._state
             if state.attempt_start_time is None:
@@ -151,7 +152,7 @@ class TrainingJob:
             if self._state.status != IN_PROGRESS:
                 return self._state.status
             self._state = self._state.moved(
-                "Stopping", "Stopping the training job", datetime.now(UTC), status=STOPPING, stop_reason=reason
+                "Stopping", "Stopping the training job", this_moment(), status=STOPPING, stop_reason=reason
             )
         return None
 
@@ -176,7 +177,7 @@ class TrainingJob:
 
     def begin_next_attempt(self) -> bool:
         """Moves on from Training, interrupted, to Starting; returns False where the job is being stopped instead."""
-        now = datetime.now(UTC)
+        now = this_moment()
         with self._lock:
             self._interruption_requested.clear()
             if self._state.status != IN_PROGRESS:
@@ -256,7 +257,7 @@ class TrainingJob:
         return {**self.describe(), "Tags": self.tags}
 
     def _finish(self, status: str, secondary_status: str, message: str, **changes: Any) -> None:
-        now = datetime.now(UTC)
+        now = this_moment()
         self._state = self._state.moved(secondary_status, message, now, status=status, training_end_time=now, **changes)
 
 

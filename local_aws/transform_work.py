@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from local_aws.channels import S3Uri
@@ -21,6 +20,7 @@ from local_aws.serving_errors import AnswerTimeoutError, NoHostError, ServingErr
 from local_aws.serving_host import Answer, invocation
 from local_aws.serving_hosts import ServingHosts
 from local_aws.storage import Storage
+from local_aws.times import this_moment
 from local_aws.transform_payloads import PayloadError, PayloadRules, assembled
 from local_aws.transform_requests import TransformRequest
 
@@ -80,7 +80,7 @@ class DataLog:
 
     def say(self, *lines: str, source: S3Uri | None = None) -> None:
         """Adds lines, which stay together; about an object if there is one."""
-        now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+        now = this_moment().replace(tzinfo=None).isoformat(timespec="milliseconds")
         head = f"{now}:[sagemaker logs]: " + (f"{source.bucket}/{source.key}: " if source else "")
         self._stream.write("".join(f"{head}{line}\n" for line in lines).encode())
 

@@ -7,10 +7,11 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from local_aws.metrics import MetricData
+from local_aws.times import this_moment
 from local_aws.training_jobs import (
     COMPLETED,
     FAILED,
@@ -140,7 +141,7 @@ class TuningJob:
     def __init__(self, request: TuningRequest, arn: str) -> None:
         self.request = request
         self.arn = arn
-        self.creation_time = datetime.now(UTC)
+        self.creation_time = this_moment()
         self.tags: list[dict[str, str]] = list(request.document.get("Tags", ()))
         self._lock = threading.Lock()
         self._trials: tuple[Trial, ...] = ()
@@ -181,7 +182,7 @@ class TuningJob:
     @property
     def seconds(self) -> float:
         """How long it took so far, or in all."""
-        return ((self._state.end_time or datetime.now(UTC)) - self.creation_time).total_seconds()
+        return ((self._state.end_time or this_moment()) - self.creation_time).total_seconds()
 
     def add(self, trial: Trial) -> None:
         """Takes a trial that was launched."""
@@ -193,12 +194,12 @@ class TuningJob:
         with self._lock:
             if self._state.status != IN_PROGRESS:
                 return self._state.status
-            self._state = TuningState(STOPPING, datetime.now(UTC))
+            self._state = TuningState(STOPPING, this_moment())
         return None
 
     def end(self, failure_reason: str | None = None) -> None:
         """Ends the job, all of whose trials have ended: as Failed for that reason, as Stopped or as Completed."""
-        now = datetime.now(UTC)
+        now = this_moment()
         with self._lock:
             status = STOPPED if self._state.status == STOPPING else COMPLETED
             self._state = replace(self._state, status=status, last_modified_time=now, end_time=now)

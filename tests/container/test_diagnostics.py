@@ -201,6 +201,7 @@ run_job(OptMl(Path(sys.argv[1])))
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_several_devices_find_what_one_does(tmp_path: Path) -> None:
     found = []
     for batch_size in (12, 6):

@@ -106,6 +106,7 @@ def test_killed_ten_times_training_ends_as_if_it_never_was(opt_ml: OptMl, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_asked_to_stop_training_keeps_what_it_has_and_goes_on_from_there(opt_ml: OptMl, tmp_path: Path) -> None:
     uninterrupted = lay_out_long(tmp_path / "uninterrupted")
     assert run(uninterrupted)[0] == 0

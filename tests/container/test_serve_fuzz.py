@@ -26,6 +26,8 @@ from tests.container.served import (
     write_tiny_model,
 )
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 8
 MAX_PIXELS, MAX_IMAGES = 1_000_000, 20
 # How much more memory than when it is ready the server may need, in bytes.
@@ -228,7 +230,6 @@ def test_made_up_requests_are_answered(server: Server) -> None:
     check_made(server, 200)
 
 
-@pytest.mark.slow
 def test_thousands_of_made_up_requests_are_answered(server: Server) -> None:
     check_made(server, 5_000)
 
@@ -237,6 +238,5 @@ def test_mutated_requests_are_answered(server: Server) -> None:
     check(server, 300)
 
 
-@pytest.mark.slow
 def test_ten_thousand_mutated_requests_are_answered(server: Server) -> None:
     check(server, 10_000)

@@ -29,6 +29,8 @@ from tests.container.served import (
     write_tiny_model,
 )
 
+pytestmark = pytest.mark.slow
+
 PIXELS, WAITING, IMAGES = 10_000, 8, 100
 # Images that the server fetches at a time.
 FETCHING_THREADS = 8

@@ -10,6 +10,8 @@ import pytest
 from tests.container.jobs import copied_program
 from tests.container.served import CLASSES, Server, encoded, failed_start, npy, serving, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 # The mean brightness decides; what a request asks for is told by its content type.
 OWN = """\
 import io
@@ -164,7 +166,6 @@ def test_a_function_that_leaves_the_program_does_not_end_it(all_own: Server) -> 
     assert all_own.post(npy(np.full((2, 3), 51)), "any/thing").status == 200
 
 
-@pytest.mark.slow
 def test_a_request_that_takes_too_long_is_given_up(all_own: Server, program: Path) -> None:
     body = npy(np.full((2, 3), 51))
     try:
@@ -188,7 +189,6 @@ def test_what_fails_in_a_function_stands_in_the_log_alone(all_own: Server) -> No
     assert "must return text or bytes, or (these, content type); it returned NoneType" in all_own.log
 
 
-@pytest.mark.slow
 def test_a_model_of_ones_own_is_batched_like_any(program: Path, base: Path) -> None:
     with serving(base, program, SERVING_MODEL_FN="own:bright") as server:
         pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
@@ -196,7 +196,6 @@ def test_a_model_of_ones_own_is_batched_like_any(program: Path, base: Path) -> N
         np.testing.assert_allclose(server.probabilities(npy(pixels), "application/x-npy"), expected, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_predict_fn_gets_the_projects_pixels_and_gives_numbers(program: Path, base: Path) -> None:
     with serving(base, program, **all_of("model_fn", "predict_fn")) as server:
         file = encoded(np.full((20, 20, 3), 51, np.uint8))
@@ -209,7 +208,6 @@ def test_a_predict_fn_gets_the_projects_pixels_and_gives_numbers(program: Path, 
         assert "must return finite numbers of shape (2, 3); it returned an array of shape (1, 3)" in server.log
 
 
-@pytest.mark.slow
 def test_an_input_fn_gives_pixels_to_the_projects_model(program: Path, base: Path) -> None:
     with serving(base, program, **all_of("input_fn")) as server:
         pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
@@ -219,7 +217,6 @@ def test_an_input_fn_gives_pixels_to_the_projects_model(program: Path, base: Pat
         assert "must return the model's pixels; it returned uint8 of shape (3, 4, 8, 3)" in server.log
 
 
-@pytest.mark.slow
 def test_an_input_fn_that_returns_no_pixels_is_the_users_error(program: Path, base: Path) -> None:
     with serving(base, program, SERVING_INPUT_FN="own:table") as server:
         status, reason = server.refusal(b"x", "any/thing")
@@ -227,7 +224,6 @@ def test_an_input_fn_that_returns_no_pixels_is_the_users_error(program: Path, ba
         assert "must return the model's pixels; it returned dict" in server.log
 
 
-@pytest.mark.slow
 def test_predictions_that_are_no_numbers_are_the_users_error(program: Path, base: Path) -> None:
     with serving(base, program, SERVING_PREDICT_FN="own:no_numbers") as server:
         status, reason = server.refusal(encoded(np.zeros((8, 8, 3), np.uint8)), "image/png")
@@ -248,7 +244,6 @@ def test_functions_that_are_not_there_end_the_start(
     assert told in failed_start(base, program, **{variable: name})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -41,6 +41,7 @@ def test_the_whole_model_goes_on_from_an_earlier_job(split_project: Project, fir
     assert channel["DataSource"]["S3DataSource"]["S3Uri"].endswith(f"/{first}/output/model.tar.gz")
 
 
+@pytest.mark.long
 def test_a_downloaded_model_becomes_the_backbone_of_a_new_one(split_project: Project, first: str) -> None:
     split_project.manage_local("--download_results", first)
     (file,) = (split_project.root / "results" / first).rglob("model.keras")

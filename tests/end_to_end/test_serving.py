@@ -102,6 +102,7 @@ def test_a_batch_transform_by_two_instances_does_too(served: Project) -> None:
     assert listed["KeyCount"] == 0
 
 
+@pytest.mark.long
 def test_images_on_s3_are_predicted_where_they_are(served: Project) -> None:
     shown = served.manage_local("--batch_transform", "s3://shades-project.data/evaluation", "--no_follow").stdout
     (job,) = set(re.findall(r"shades-batch-\d{6}-\d{6}", shown))
@@ -179,6 +180,7 @@ def test_what_is_no_image_is_named_and_the_rest_goes_on(served: Project) -> None
     assert "error: 1 of 2 images were not predicted: see above" in done.stderr
 
 
+@pytest.mark.long
 def test_other_settings_take_over_in_place(served: Project) -> None:
     sagemaker = served.client("sagemaker")
     before = endpoint(served)
@@ -195,6 +197,7 @@ def test_other_settings_take_over_in_place(served: Project) -> None:
     assert_equal(predicted(served.root / "again.csv", SETS), evaluated(served))
 
 
+@pytest.mark.long
 def test_a_function_that_the_image_lacks_leaves_the_other_model_at_work_until_it_is_pushed(
     served: Project, own_function: tuple[str, ...]
 ) -> None:

@@ -416,6 +416,7 @@ def test_a_job_of_another_project_with_the_same_algorithm_is_not_ours(session: S
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_deleting_was_killed_at_any_call_and_goes_on(session: Session) -> None:
     """With the record and the log of a job, whose order matters."""
     executed(session, Counting())

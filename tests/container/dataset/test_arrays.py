@@ -167,6 +167,7 @@ class TestBombs:
         with pytest.raises(DataError, match=r"1,001 images, and ingestion.max_files allows 1,000: raise it"):
             ingest(tmp_path / "a.npz")
 
+    @pytest.mark.slow
     def test_too_much_out_of_too_little(self, tmp_path: Path) -> None:
         # A PNG of noise has as many bytes as the noise, which an .npz holds once for all equal images.
         noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)

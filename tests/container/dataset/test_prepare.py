@@ -118,6 +118,7 @@ def test_only_what_changed_is_done_again(sets: Path) -> None:
 
 
 @given(first=TREES, second=TREES, shard_bytes=st.sampled_from([300, 1000, 100_000]), least=st.sampled_from([1, 4]))
+@pytest.mark.slow
 def test_what_was_done_before_makes_no_difference(
     first: dict[str, int], second: dict[str, int], shard_bytes: int, least: int
 ) -> None:

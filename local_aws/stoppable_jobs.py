@@ -1,0 +1,95 @@
+"""What transform jobs and processing jobs have in common: their states, and the rules by which these follow each other.
+
+A job's state is one immutable value that is replaced as a whole under the job's lock. (Training jobs have secondary
+states and interruptions beside, in `local_aws.training_jobs`.)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from local_aws.times import this_moment
+from local_aws.training_jobs import COMPLETED, FAILED, IN_PROGRESS, LONGEST_FAILURE_REASON, STOPPED, STOPPING
+
+
+class JobRequest(Protocol):
+    """What asks for a job."""
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The request as it came."""
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What changes about a job. `exit_message` is what its program left for a person, where it can leave something."""
+
+    status: str
+    last_modified_time: datetime
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    failure_reason: str | None = None
+    exit_message: str | None = None
+
+
+Request = TypeVar("Request", bound=JobRequest)
+
+
+class StoppableJob(Generic[Request]):
+    """A job that runs to its end unless it is stopped. Its methods may be called from any thread.
+
+    moto's own operations (ListTags, AddTags, the tagging API) find it by the attributes `arn` and `tags`.
+    """
+
+    def __init__(self, request: Request, arn: str) -> None:
+        now = this_moment()
+        self.request = request
+        self.arn = arn
+        self.creation_time = now
+        self.tags: list[dict[str, str]] = list(request.document.get("Tags", ()))
+        self._lock = threading.Lock()
+        self._state = JobState(IN_PROGRESS, now)
+
+    @property
+    def state(self) -> JobState:
+        """The state as it is now."""
+        return self._state
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the job is to end before it is done."""
+        return self._state.status == STOPPING
+
+    def begin(self) -> None:
+        """Notes that the job has its instances."""
+        self._move(start_time=this_moment())
+
+    def begin_stopping(self) -> str | None:
+        """Marks the job as Stopping; returns the status that it has where it is no longer in progress."""
+        with self._lock:
+            if self._state.status != IN_PROGRESS:
+                return self._state.status
+            self._state = self._moved(status=STOPPING)
+        return None
+
+    def end(self) -> bool:
+        """Ends a job that did not fail; whether as Completed, and not as Stopped because it was being stopped."""
+        with self._lock:
+            is_completed = self._state.status == IN_PROGRESS
+            self._state = self._moved(status=COMPLETED if is_completed else STOPPED, end_time=this_moment())
+        return is_completed
+
+    def fail(self, reason: str) -> None:
+        """Ends the job as Failed, with a reason for a person."""
+        self._move(status=FAILED, end_time=this_moment(), failure_reason=reason[:LONGEST_FAILURE_REASON])
+
+    def _move(self, **changes: Any) -> None:
+        with self._lock:
+            self._state = self._moved(**changes)
+
+    def _moved(self, **changes: Any) -> JobState:
+        return replace(self._state, last_modified_time=this_moment(), **changes)
