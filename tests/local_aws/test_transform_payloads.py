@@ -48,7 +48,9 @@ def test_a_record_above_the_limit_is_an_error(splits_lines: bool, is_gzip: bool)
 
 
 @pytest.mark.parametrize(
-    "content", [b"plain text", gzip.compress(b"x" * 1000)[:-9], b"\x1f\x8b\x08\x00" + b"\xff" * 40]
+    "content",
+    [b"plain text", gzip.compress(b"x" * 1000)[:-9], b"\x1f\x8b\x08\x00" + b"\xff" * 40],
+    ids=["plain text", "cut off", "damaged"],
 )
 def test_what_is_no_gzip_is_an_error(content: bytes) -> None:
     with pytest.raises(PayloadError, match="CompressionType is Gzip, but the object cannot be unpacked"):

@@ -152,7 +152,11 @@ def test_what_others_did_to_the_bucket_is_mended(uploads: Uploads) -> None:
     assert uploads.is_whole()
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"[1]\n"), gzip.compress(b'{"version": 1}\n{}\n')])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b"[1]\n"), gzip.compress(b'{"version": 1}\n{}\n')],
+    ids=["empty", "no gzip", "a list", "fields missing"],
+)
 def test_without_a_manifest_s3s_own_checksums_tell(uploads: Uploads, content: bytes) -> None:
     uploads()
     uploads.s3.put_object(Bucket=uploads.bucket, Key=MANIFEST, Body=content)
