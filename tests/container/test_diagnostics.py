@@ -50,6 +50,8 @@ from container.report import facts
 from container.report.facts import Epoch, Finding
 from tests.container.jobs import TINY, lay_out, run
 
+pytestmark = pytest.mark.slow
+
 BATCH = 8
 
 
@@ -176,7 +178,6 @@ def test_what_is_found_is_logged_once_with_its_remedy(tmp_path: Path, caplog: py
     assert "training.patience=1" in warning
 
 
-@pytest.mark.slow
 def test_what_a_job_found_lies_in_its_model_folder(tmp_path: Path) -> None:
     chosen = {"training.epochs": "3", "training.patience": "0", "diagnostics.overtraining_epochs": "1"}
     opt_ml = lay_out(tmp_path, TINY | chosen | {"training.min_delta": "1", "diagnostics.off": '["overfit"]'})
@@ -200,7 +201,6 @@ run_job(OptMl(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_several_devices_find_what_one_does(tmp_path: Path) -> None:
     found = []
@@ -223,7 +223,6 @@ def test_several_devices_find_what_one_does(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_what_was_found_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = Run(tmp_path, epochs=2, training={"min_delta": 100}, diagnostics=Diagnostics(overtraining_epochs=1))
     before = run.findings()["overtraining"]
@@ -255,7 +254,6 @@ class TestGradients:
             (variable.path, int(np.prod(variable.shape))) for variable in model.trainable_variables
         ]
 
-    @pytest.mark.slow
     def test_those_of_layers_behind_many_sigmoids_vanish(self, tmp_path: Path) -> None:
         deep = [dense(4, f"sigmoid_{number}", activation="sigmoid") for number in range(10)]
         model = network(keras.layers.Flatten(), dense(4, "first"), *deep)
@@ -321,7 +319,6 @@ class TestExploding:
         with pytest.raises(DivergedError, match="loss became nan in epoch 1: lower"):
             Run(tmp_path, diagnostics=off, weights=np.full(40, np.nan, np.float32)).fit()
 
-    @pytest.mark.slow
     def test_a_step_that_loss_scaling_skips_is_no_failure(self, tmp_path: Path) -> None:
         keras.mixed_precision.set_dtype_policy("mixed_float16")
         kept = Kept()
@@ -351,7 +348,6 @@ class TestLosses:
     def test_one_that_falls_is_not(self, tmp_path: Path) -> None:
         assert "loss_not_decreasing" not in Run(tmp_path, 3, diagnostics=Diagnostics(stuck_epochs=1)).findings()
 
-    @pytest.mark.slow
     def test_learning_by_heart_is_overfitting(self, tmp_path: Path) -> None:
         finding = Run(tmp_path, 12, 0.02, images=noise(40), validation=noise(64)).findings()["overfit"]
         assert "augmentation.layers" in finding.remedy
@@ -430,7 +426,6 @@ class TestDeadUnits:
         units = ReluUnits(model, Batches(brightness(64), Run(Path()).settings, "validation"))
         assert [layer.layer for layer in units.look()] == names
 
-    @pytest.mark.slow
     def test_a_backbone_is_looked_at_once_it_learns(self) -> None:
         chosen = ContainerSettings(
             image=Image(height=32, width=32),
@@ -449,7 +444,6 @@ class TestDeadUnits:
 class TestMemory:
     """What the process takes."""
 
-    @pytest.mark.slow
     def test_a_process_that_grows_is_found(self, tmp_path: Path) -> None:
         held: list[bytes] = []
 
@@ -498,7 +492,6 @@ def slow_images(tmp_path: Path) -> SlowImages:
 class TestWaiting:
     """Steps that wait for images."""
 
-    @pytest.mark.slow
     def test_where_each_epoch_reads_from_a_slow_storage_it_is_found(
         self, slow_images: SlowImages, tmp_path: Path
     ) -> None:
@@ -511,7 +504,6 @@ class TestWaiting:
             # The waiting is measured by TensorFlow's clock, which is set while it runs; the epoch by one that is not.
             assert 1 < row.data_seconds < 1.01 * (row.seconds - row.validation_seconds)
 
-    @pytest.mark.slow
     def test_where_only_the_first_epoch_reads_it_is_not(self, slow_images: SlowImages, tmp_path: Path) -> None:
         run = Run(tmp_path / "checkpoints", images=slow_images, space=CacheSpace(1 << 30, None))
         fitted = run.fit()

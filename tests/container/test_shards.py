@@ -29,6 +29,8 @@ from container.report import facts
 from tests.container.dataset.preparing import encoded, prepare, write, write_sets
 from tests.container.jobs import TINY, lay_out, lay_out_hosts, start
 
+pytestmark = pytest.mark.slow
+
 GREY = Recipe(height=8, width=8, channels=1, format="jpeg", quality=95)
 FEW_IMAGES = Layout(1000)
 RGB = ImageSettings(height=24, width=24)
@@ -80,7 +82,6 @@ def test_tensorflow_reads_a_shard_as_what_it_is(tmp_path: Path) -> None:
     assert all(tf.train.Example.FromString(record.numpy()).IsInitialized() for record in records)
 
 
-@pytest.mark.slow
 def test_training_on_shards_is_training_on_the_same_images_in_folders(tmp_path: Path) -> None:
     shards, by_folder, by_shards = prepared(tmp_path), lay_out(tmp_path / "folder"), lay_out(tmp_path / "shards")
     for channel in ("training", "validation"):
@@ -103,7 +104,6 @@ def test_training_on_shards_is_training_on_the_same_images_in_folders(tmp_path: 
     assert metrics[0].data_fingerprint == metrics[1].data_fingerprint
 
 
-@pytest.mark.slow
 def test_shards_may_be_streamed_and_shared_by_hosts(tmp_path: Path) -> None:
     shards = prepared(tmp_path, Layout(1_000_000, least_training_shards=8))
     hosts = lay_out_hosts(tmp_path / "hosts", TINY | {"training.batch_size": "4"})
@@ -252,7 +252,6 @@ def test_pieces_are_read_once_and_stay_in_memory(tmp_path: Path) -> None:
         PieceReader(shards).content(0)
 
 
-@pytest.mark.slow
 def test_streamed_batches_have_the_images_that_were_asked_for(tmp_path: Path) -> None:
     shards = index_shards(prepared(tmp_path) / "training", as_stored=True)
     image = ImageSettings(height=8, width=8, channels=1)

@@ -18,6 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.aws import Aws, start_in_foreground
 from tests.hosting import SERVE, Hosting
 
+pytestmark = pytest.mark.slow
+
 NOT_HEALTHY = (
     "The primary container for production variant AllTraffic did not pass the ping health check. "
     "Please check CloudWatch logs for this endpoint."
@@ -292,7 +294,6 @@ def test_a_program_that_gets_ill_is_started_anew(watchful: Hosting) -> None:
     assert f"local_aws: warning: {reason}; it is started anew" in watchful.log(name)
 
 
-@pytest.mark.slow
 def test_a_program_that_hangs_is_started_anew(watchful: Hosting) -> None:
     """One that is stopped takes connections and SIGTERM, and answers neither."""
     name = watchful.deploy()
@@ -303,7 +304,6 @@ def test_a_program_that_hangs_is_started_anew(watchful: Hosting) -> None:
     assert not is_running(first)
 
 
-@pytest.mark.slow
 def test_a_program_may_be_ill_for_a_moment(watchful: Hosting) -> None:
     name = watchful.deploy(SOMETIMES_ILL)
     first = pid_of(watchful, name)

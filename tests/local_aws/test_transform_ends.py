@@ -12,6 +12,8 @@ import pytest
 
 from tests.transforms import Transforms
 
+pytestmark = pytest.mark.slow
+
 SEE_LOGS = "See job logs for more information"
 
 # Never listens; its SIGTERM is to be seen.
@@ -74,7 +76,6 @@ def test_what_may_pass_is_asked_again(aws: Any, transforms: Transforms, status: 
     assert len(requests(transforms, name)) == 2
 
 
-@pytest.mark.slow
 def test_a_program_may_say_when_to_ask_again(aws: Any, transforms: Transforms) -> None:
     aws.put(in__a="status 503 1 1")
     started = time.monotonic()
@@ -90,7 +91,6 @@ def test_the_client_may_forbid_to_ask_again(aws: Any, transforms: Transforms) ->
     assert len(requests(transforms, name)) == 1
 
 
-@pytest.mark.slow
 def test_an_answer_that_takes_too_long(aws: Any, transforms: Transforms) -> None:
     aws.put(in__a="sleep 2", in__b="b")
     client = {"InvocationsTimeoutInSeconds": 1, "InvocationsMaxRetries": 0}

@@ -12,6 +12,8 @@ import pytest
 
 from tests.transforms import Transforms
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def transforms(aws: Any) -> Transforms:

@@ -30,6 +30,8 @@ from tests.manager.test_endpoint import account, configured, make_role, session,
 from tests.manager.test_endpoint_removal import called
 from tests.manager.wire import Answer, Wire
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["account", "called"]
 
 TRANSFORM = "digits-cnn-batch-300102-030405"
@@ -248,7 +250,6 @@ class TestLaunch:
 
 
 class TestFollowing:
-    @pytest.mark.slow
     def test_a_job_is_followed_to_its_end(
         self, account: Account, wire: Wire, asking: Session, terminal: Terminal
     ) -> None:
@@ -256,7 +257,6 @@ class TestFollowing:
         assert serving_commands.monitor_transform(asking, TRANSFORM)
         assert f"{TRANSFORM} completed" in told(terminal)
 
-    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("outputs", "changes", "message"),
         [
@@ -288,7 +288,6 @@ class TestFollowing:
             serving_commands.monitor_transform(asking, TRANSFORM)
         assert keys(wire, data) == ["transforms/another/dark/0.png"]
 
-    @pytest.mark.slow
     def test_how_it_ended_is_told_though_the_images_cannot_be_removed(
         self, account: Account, wire: Wire, asking: Session, terminal: Terminal
     ) -> None:

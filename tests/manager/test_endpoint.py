@@ -25,6 +25,8 @@ from tests.manager.price_list import answer_with, offer
 from tests.manager.serving_answers import DATA, IMAGE, JOB, OURS, Account, running_transform_job
 from tests.manager.wire import Answer, Wire
 
+pytestmark = pytest.mark.slow
+
 PLACE = names.Place("123456789012", "eu-central-1")
 MODEL = TrainedModel(JOB, DATA, IMAGE)
 NAME = "digits-cnn"
@@ -177,7 +179,6 @@ class TestNames:
 
 
 class TestDeployment:
-    @pytest.mark.slow
     def test_a_model_is_served_from_nothing(self, account: Account, wire: Wire, terminal: Terminal) -> None:
         answer_with(wire, offer("EUC1-Host:ml.m5.xlarge", "0.25"), offer("EUC1-Train:ml.m5.xlarge", "9"))
         account.statuses = ["Creating"]
@@ -204,7 +205,6 @@ class TestDeployment:
         assert account.calls == made
         assert f"unchanged  endpoint {NAME}" in told(terminal)
 
-    @pytest.mark.slow
     def test_another_job_takes_its_place_and_what_served_before_is_removed(
         self, account: Account, wire: Wire, terminal: Terminal
     ) -> None:
@@ -254,7 +254,6 @@ class TestDeployment:
         with pytest.raises(EndpointError, match="is Deleting, and takes no other change meanwhile"):
             serving_commands.deploy(asking, JOB)
 
-    @pytest.mark.slow
     def test_a_dying_one_of_the_same_configuration_is_not_taken_for_the_new_one(
         self, account: Account, wire: Wire, terminal: Terminal
     ) -> None:
@@ -356,7 +355,6 @@ class TestDeployment:
 
 
 class TestFailure:
-    @pytest.mark.slow
     def test_the_reason_is_told(self, account: Account, wire: Wire, terminal: Terminal) -> None:
         asking = session(wire, configured(), terminal)
         config = serving_commands.deploy(asking, JOB)
@@ -380,7 +378,6 @@ class TestFailure:
         lines = last_log_lines(wire.aws(), "noisy")
         assert lines == tuple(f"{stream} {n}" for n in range(20, 30) for stream in (0, 1))
 
-    @pytest.mark.slow
     def test_an_update_that_is_rolled_back_leaves_what_served_before(
         self, account: Account, wire: Wire, terminal: Terminal
     ) -> None:

@@ -26,6 +26,8 @@ from tests.conftest import png
 from tests.manager.serving_answers import Account
 from tests.manager.wire import Answer, Wire
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("dark", "grey", "light")
 
 

@@ -17,6 +17,8 @@ from tests.manager.serving_answers import JOB, Account, running_transform_job
 from tests.manager.test_endpoint import NAME, PLACE, account, configured, session, told
 from tests.manager.wire import Answer, Wire
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["account"]
 
 
@@ -47,7 +49,6 @@ class TestRemoval:
         assert account.calls == []
         assert "there is no endpoint digits-cnn" in told(terminal)
 
-    @pytest.mark.slow
     def test_one_that_is_being_made_is_waited_for(self, account: Account, wire: Wire, terminal: Terminal) -> None:
         asking = session(wire, configured(), terminal)
         serving_commands.deploy(asking, JOB)
@@ -55,7 +56,6 @@ class TestRemoval:
         serving_commands.settle(asking)
         assert account.statuses == []
 
-    @pytest.mark.slow
     def test_the_removal_of_all_takes_it_too_whatever_its_algorithm_was(
         self, account: Account, wire: Wire, terminal: Terminal
     ) -> None:

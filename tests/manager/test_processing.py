@@ -30,6 +30,8 @@ from tests.manager.price_list import answer_with, offer
 from tests.manager.test_endpoint import session, told
 from tests.manager.wire import Answer, Wire
 
+pytestmark = pytest.mark.slow
+
 JOB = "digits-cnn-prepare-300102-030405"
 IMAGE = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/p@sha256:{'0' * 64}"
 PLACE = names.Place("123456789012", "eu-central-1")
@@ -280,7 +282,6 @@ class TestFollowing:
     def finish(self, wire: Wire, project: str, terminal: Terminal) -> bool:
         return processing_commands.finish(session(wire, configured(project), terminal), JOB)
 
-    @pytest.mark.slow
     def test_a_job_that_is_over_is_finished(self, wire: Wire, project: str, terminal: Terminal) -> None:
         put_job(wire, project)
         self.described(wire, ProcessingJobStatus="Completed")
@@ -288,7 +289,6 @@ class TestFollowing:
         assert "14 images are prepared in" in told(terminal)
         assert f"manage --set data.prepared_by={JOB} --launch_training" in told(terminal)
 
-    @pytest.mark.slow
     def test_why_it_failed_is_told(self, wire: Wire, project: str, terminal: Terminal) -> None:
         self.described(wire, ProcessingJobStatus="Failed", FailureReason="AlgorithmError: x", ExitMessage="no room\n")
         with pytest.raises(JobError, match=f"{JOB} failed: AlgorithmError: x; no room$"):
