@@ -104,6 +104,7 @@ def test_training_on_shards_is_training_on_the_same_images_in_folders(tmp_path: 
     assert metrics[0].data_fingerprint == metrics[1].data_fingerprint
 
 
+@pytest.mark.long
 def test_shards_may_be_streamed_and_shared_by_hosts(tmp_path: Path) -> None:
     shards = prepared(tmp_path, Layout(1_000_000, least_training_shards=8))
     hosts = lay_out_hosts(tmp_path / "hosts", TINY | {"training.batch_size": "4"})

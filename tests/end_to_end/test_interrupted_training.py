@@ -72,6 +72,7 @@ def test_a_job_on_spot_capacity_that_is_taken_away_ends_as_if_it_never_was(launc
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_job_that_was_stopped_is_gone_on_with(launched: Project) -> None:
     following = launched.start("project_manager.py", "--local", "--launch_training", *options(SETTINGS))
     assert following.stdout

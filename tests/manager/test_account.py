@@ -106,6 +106,7 @@ def test_a_second_time_sends_nothing(session: Session) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_any_call_a_second_run_completes_it(session: Session) -> None:
     whole = executed(session, Counting())
     for dies_at in range(len(whole)):
