@@ -24,6 +24,8 @@ from tests.container.followed import CLASSES, follow, warnings
 from tests.container.servers import MlflowServer, WandbServer, answering, dead_url, silent_server
 from tests.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 KEY = "0123456789abcdef" * 3
 PASSWORD = "a-key-that-nobody-may-see"
 LONG = {"loss.class_weights": json.dumps({f"class {number}": 1.5 for number in range(500)})}
@@ -92,7 +94,6 @@ class TestTensorBoard:
 
 
 class TestMlflow:
-    @pytest.mark.slow
     def test_a_run_has_settings_figures_files_and_the_model(self, tmp_path: Path) -> None:
         with answering(MlflowServer()) as server:
             follow(tmp_path, {"tracking.mlflow_uri": server.url, "optimizer.name": "sgd", **LONG})
@@ -173,7 +174,6 @@ STOPPED = (
 
 class TestWandb:
     @pytest.mark.long
-    @pytest.mark.slow
     def test_after_a_stop_a_server_that_hangs_does_not_hold_up_the_end_of_the_process(self, tmp_path: Path) -> None:
         server = WandbServer(hangs_after_begin=True)
         with answering(server):
@@ -184,7 +184,6 @@ class TestWandb:
             server.ended.set()
         assert "Weights & Biases is switched off, and training goes on" in done.stderr
 
-    @pytest.mark.slow
     def test_a_run_has_settings_figures_files_and_the_model(self, tmp_path: Path) -> None:
         with answering(WandbServer()) as server:
             os.environ |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
@@ -192,7 +191,6 @@ class TestWandb:
         check_run(server, "flowers")
         assert {"metrics.json", "history.csv", "predictions.csv", "model.keras"} <= set(server.uploaded)
 
-    @pytest.mark.slow
     def test_without_a_network_it_lies_in_the_models_folder_for_wandb_sync(self, tmp_path: Path) -> None:
         settings = {"tracking.wandb_project": "flowers", "tracking.wandb_mode": "offline", "optimizer.name": "sgd"}
         folder = follow(tmp_path / "ml", settings)
@@ -204,13 +202,11 @@ class TestWandb:
             sync(server, run)
         check_run(server, "flowers")
 
-    @pytest.mark.slow
     def test_nothing_in_the_models_folder_leads_out_of_it(self, tmp_path: Path) -> None:
         folder = follow(tmp_path, {"tracking.wandb_project": "p", "tracking.wandb_mode": "offline"})
         assert not [path for path in folder.rglob("*") if path.is_symlink()]
         assert not [*folder.rglob("*.log")]
 
-    @pytest.mark.slow
     def test_a_resumed_training_shows_all_its_epochs(self, tmp_path: Path) -> None:
         settings = {"tracking.wandb_project": "p", "tracking.wandb_mode": "offline"}
         (run,) = (follow(tmp_path, settings, epochs=range(3, 5)) / "wandb").iterdir()
@@ -224,7 +220,6 @@ class TestWandb:
         assert "has tracking.secret a WANDB_API_KEY" in warning
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "package"), [("mlflow_uri", "mlflow"), ("wandb_project", "wandb")])
 def test_a_missing_package_is_a_warning_that_says_what_to_type(tmp_path: Path, setting: str, package: str) -> None:
     (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{package}'\")")

@@ -14,6 +14,8 @@ from tests.aws import REGION, Server, start_in_foreground
 from tests.container.followed import follow, warnings
 from tests.container.servers import MlflowServer, answering, dead_url, silent_server
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "a-key-that-nobody-may-see"
 KEYS = {"MLFLOW_TRACKING_USERNAME": "somebody", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
 

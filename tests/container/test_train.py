@@ -258,6 +258,7 @@ class StopAfterTwoEpochs(logging.Handler):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_stop_keeps_the_best_model_so_far(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     opt_ml = lay_out(tmp_path, TINY | {"training.epochs": "9999", "training.patience": "0"})
     logger, handler = logging.getLogger("container"), StopAfterTwoEpochs()

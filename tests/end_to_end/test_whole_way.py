@@ -88,6 +88,7 @@ def test_results_are_downloaded_once_and_shown_again(project: Project, results: 
     assert "Confusion matrix" in shown
 
 
+@pytest.mark.slow
 def test_the_report_is_made_anew_without_images_and_with_those_at_hand(project: Project, results: Path) -> None:
     report = results / "report.html"
     shown = project.manage_local("--download_results", results.name, "--remake_report").stdout
