@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from moto.sagemaker.exceptions import ResourceInUseException, ValidationError
+from moto.sagemaker.exceptions import ResourceInUseException
 from moto.sagemaker.models import FakeProcessingJob, sagemaker_backends
 
-from local_aws import admission, listing
+from local_aws import admission, stoppable_jobs
 from local_aws.images import ImageSource
 from local_aws.processing_jobs import ProcessingJob
 from local_aws.processing_requests import ProcessingRequest, parse
@@ -21,12 +20,6 @@ from local_aws.training_jobs import IN_PROGRESS, STOPPING
 from local_aws.training_requests import require
 
 _CLOSE_SECONDS = 5.0
-
-_SORT_KEYS: dict[str, Callable[[ProcessingJob], Any]] = {
-    "Name": lambda job: job.request.name,
-    "CreationTime": lambda job: job.creation_time,
-    "Status": lambda job: job.state.status,
-}
 
 
 class ProcessingService:
@@ -82,11 +75,7 @@ class ProcessingService:
 
     def list(self, account_id: str, region: str, body: str) -> dict[str, Any]:
         """ListProcessingJobs, with its filters, its orders and its pages."""
-        # As with transform jobs the newest come first.
-        document = {"SortOrder": "Descending", **admission.check_document("ListProcessingJobs", body)}
-        found = [job for job in list(_jobs(account_id, region).values()) if _matches(job, document)]
-        found.sort(key=_SORT_KEYS[document.get("SortBy", "CreationTime")], reverse=listing.is_descending(document))
-        return listing.page("ProcessingJobSummaries", [job.summary() for job in found], document)
+        return stoppable_jobs.answer_list("Processing", _jobs(account_id, region), body)
 
     def close(self) -> None:
         """Kills the programs of all running jobs, and waits for the end of these jobs."""
@@ -102,19 +91,9 @@ def _check_buckets(request: ProcessingRequest, storage: Storage) -> None:
 
 
 def _find(operation: str, account_id: str, region: str, body: str) -> ProcessingJob:
-    name = admission.check_document(operation, body)["ProcessingJobName"]
-    job = _jobs(account_id, region).get(name)
-    if job is None:
-        # SageMaker's own code and words for this, the same as for transform jobs.
-        raise ValidationError(message=f"Could not find requested job with name: {name}")
-    return job
+    return stoppable_jobs.find(operation, "Processing", _jobs(account_id, region), body)
 
 
 def _jobs(account_id: str, region: str) -> dict[str, ProcessingJob]:
     # moto's tag operations look for jobs in this dictionary.
     return cast("dict[str, ProcessingJob]", sagemaker_backends[account_id][region].processing_jobs)
-
-
-def _matches(job: ProcessingJob, document: Mapping[str, Any]) -> bool:
-    state = job.state
-    return listing.is_listed(job.request.name, job.creation_time, state.last_modified_time, state.status, document)

@@ -7,11 +7,15 @@ states and interruptions beside, in `local_aws.training_jobs`.)
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from moto.sagemaker.exceptions import ValidationError
+
+from local_aws import admission, listing
 from local_aws.times import this_moment
 from local_aws.training_jobs import COMPLETED, FAILED, IN_PROGRESS, LONGEST_FAILURE_REASON, STOPPED, STOPPING
 
@@ -22,6 +26,10 @@ class JobRequest(Protocol):
     @property
     def document(self) -> Mapping[str, Any]:
         """The request as it came."""
+
+    @property
+    def name(self) -> str:
+        """The job's."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class JobState:
 Request = TypeVar("Request", bound=JobRequest)
 
 
-class StoppableJob(Generic[Request]):
+class StoppableJob(ABC, Generic[Request]):
     """A job that runs to its end unless it is stopped. Its methods may be called from any thread.
 
     moto's own operations (ListTags, AddTags, the tagging API) find it by the attributes `arn` and `tags`.
@@ -87,9 +95,56 @@ class StoppableJob(Generic[Request]):
         """Ends the job as Failed, with a reason for a person."""
         self._move(status=FAILED, end_time=this_moment(), failure_reason=reason[:LONGEST_FAILURE_REASON])
 
+    @abstractmethod
+    def summary(self) -> Mapping[str, Any]:
+        """The job's entry in the answer of the List operation."""
+
     def _move(self, **changes: Any) -> None:
         with self._lock:
             self._state = self._moved(**changes)
 
     def _moved(self, **changes: Any) -> JobState:
         return replace(self._state, last_modified_time=this_moment(), **changes)
+
+
+Job = TypeVar("Job", bound=StoppableJob[Any])
+
+_SORT_KEYS: dict[str, Callable[[StoppableJob[Any]], Any]] = {
+    "Name": lambda job: job.request.name,
+    "CreationTime": lambda job: job.creation_time,
+    "Status": lambda job: job.state.status,
+}
+
+
+def find(operation: str, kind: str, jobs: Mapping[str, Job], body: str) -> Job:
+    """The job that a request names.
+
+    Args:
+        operation: of the request.
+        kind: as SageMaker names the jobs: Transform, Processing.
+        jobs: those that there are, by their names.
+        body: the request's JSON text.
+
+    Raises:
+        ValidationError: there is none of that name.
+    """
+    name = admission.check_document(operation, body)[f"{kind}JobName"]
+    job = jobs.get(name)
+    if job is None:
+        # SageMaker's own code and words for this, which differ from those for training jobs.
+        raise ValidationError(message=f"Could not find requested job with name: {name}")
+    return job
+
+
+def answer_list(kind: str, jobs: Mapping[str, StoppableJob[Any]], body: str) -> dict[str, Any]:
+    """The answer of a List operation, with its filters, its orders and its pages; arguments as of `find`."""
+    # Unlike those of training jobs the newest come first.
+    document = {"SortOrder": "Descending", **admission.check_document(f"List{kind}Jobs", body)}
+    found = [job for job in list(jobs.values()) if _matches(job, document)]
+    found.sort(key=_SORT_KEYS[document.get("SortBy", "CreationTime")], reverse=listing.is_descending(document))
+    return listing.page(f"{kind}JobSummaries", [job.summary() for job in found], document)
+
+
+def _matches(job: StoppableJob[Any], document: Mapping[str, Any]) -> bool:
+    state = job.state
+    return listing.is_listed(job.request.name, job.creation_time, state.last_modified_time, state.status, document)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from moto.sagemaker.exceptions import ValidationError
 from moto.sagemaker.models import FakeTransformJob, sagemaker_backends
 
-from local_aws import admission, listing
+from local_aws import admission, stoppable_jobs
 from local_aws.models import ModelService
 from local_aws.run_threads import RunThreads
 from local_aws.serving_hosts import ServingSurroundings
@@ -19,12 +18,6 @@ from local_aws.transform_requests import parse
 from local_aws.transform_runs import TransformRun
 
 _CLOSE_SECONDS = 5.0
-
-_SORT_KEYS: dict[str, Callable[[TransformJob], Any]] = {
-    "Name": lambda job: job.request.name,
-    "CreationTime": lambda job: job.creation_time,
-    "Status": lambda job: job.state.status,
-}
 
 
 class TransformService:
@@ -67,11 +60,7 @@ class TransformService:
 
     def list(self, account_id: str, region: str, body: str) -> dict[str, Any]:
         """ListTransformJobs, with its filters, its orders and its pages."""
-        # Unlike those of training jobs the newest come first.
-        document = {"SortOrder": "Descending", **admission.check_document("ListTransformJobs", body)}
-        found = [job for job in list(_jobs(account_id, region).values()) if _matches(job, document)]
-        found.sort(key=_SORT_KEYS[document.get("SortBy", "CreationTime")], reverse=listing.is_descending(document))
-        return listing.page("TransformJobSummaries", [job.summary() for job in found], document)
+        return stoppable_jobs.answer_list("Transform", _jobs(account_id, region), body)
 
     def close(self) -> None:
         """Waits for the end of all running jobs, whose programs the closing of their surroundings kills."""
@@ -80,19 +69,9 @@ class TransformService:
 
 
 def _find(operation: str, account_id: str, region: str, body: str) -> TransformJob:
-    name = admission.check_document(operation, body)["TransformJobName"]
-    job = _jobs(account_id, region).get(name)
-    if job is None:
-        # SageMaker's own code and words for this, which differ from those for training jobs.
-        raise ValidationError(message=f"Could not find requested job with name: {name}")
-    return job
+    return stoppable_jobs.find(operation, "Transform", _jobs(account_id, region), body)
 
 
 def _jobs(account_id: str, region: str) -> dict[str, TransformJob]:
     # moto's tag operations look for jobs in this dictionary.
     return cast("dict[str, TransformJob]", sagemaker_backends[account_id][region].transform_jobs)
-
-
-def _matches(job: TransformJob, document: Mapping[str, Any]) -> bool:
-    state = job.state
-    return listing.is_listed(job.request.name, job.creation_time, state.last_modified_time, state.status, document)
