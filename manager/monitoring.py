@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
@@ -192,6 +193,49 @@ def looks(look: Callable[[], T], leave: threading.Event, say: Callable[[str], No
         answered = time.monotonic()
         yield seen
         leave.wait(min(POLL_SECONDS + (answered - began) / 300, MOST_POLL_SECONDS))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a job at one moment."""
+
+    description: Any
+    """AWS's."""
+    status: str
+    lines: tuple[str, ...]
+    """Those that its log has since the last look."""
+    progress: str = ""
+    """How far it is, to stand behind its status."""
+
+
+def follow_job(look: Callable[[], Look], reader: LogReader, terminal: Terminal) -> Any:
+    """Show a job's log and status until it ends; Ctrl-C ends the showing, never the job.
+
+    Args:
+        look: asks AWS.
+        reader: of the job's log.
+        terminal: where it is shown.
+
+    Returns:
+        AWS's description of the job as it ended; None: it goes on.
+
+    Raises:
+        AwsError: AWS does not answer.
+    """
+    begun, shown = time.monotonic(), ""
+    with ctrl_c_as_event() as leave, terminal.status() as set_status:
+        for seen in looks(look, leave, set_status):
+            for line in seen.lines:
+                terminal.prose(line)
+            if seen.status in ENDED:
+                show_last_lines(reader, terminal)
+            if seen.status != shown:
+                terminal.heading(f"{datetime.now():%H:%M:%S} {seen.status}")
+                shown = seen.status
+            if seen.status in ENDED:
+                return seen.description
+            set_status(f"{seen.status} for {duration(time.monotonic() - begun)}{seen.progress}")
+    return None
 
 
 def _show_until_end(aws: Aws, job: str, terminal: Terminal, leave: threading.Event) -> Any:

@@ -1,7 +1,5 @@
 """What `data_handler.py --prepare --on_sagemaker` does: launch a processing job, follow it, finish its work."""
 
-import time
-from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,7 +8,7 @@ from container.dataset.prepared import SetIndex
 from manager import image, launching, names, pricing, processing, processing_results, role, upload
 from manager.aws import Aws
 from manager.errors import JobError
-from manager.monitoring import ENDED, LogReader, ctrl_c_as_event, duration, looks, show_last_lines
+from manager.monitoring import ENDED, LogReader, Look, follow_job
 from manager.preparing import show_problems
 from manager.pricing import Machines
 from manager.session import Session
@@ -100,24 +98,9 @@ def _follow(session: Session, job: str) -> Any:
         AWS's description of the job as it ended; None: it goes on.
     """
     reader = LogReader(session.aws, job, names.PROCESSING_JOBS_LOG_GROUP)
-    begun, shown, terminal = time.monotonic(), "", session.terminal
-    look: Callable[[], tuple[Any, list[str]]] = partial(_look, session.aws, job, reader)
-    with ctrl_c_as_event() as leave, terminal.status() as set_status:
-        for description, lines in looks(look, leave, set_status):
-            for line in lines:
-                terminal.prose(line)
-            status = description["ProcessingJobStatus"]
-            if status in ENDED:
-                show_last_lines(reader, terminal)
-            if status != shown:
-                terminal.heading(f"{datetime.now():%H:%M:%S} {status}")
-                shown = status
-            if status in ENDED:
-                return description
-            set_status(f"{status} for {duration(time.monotonic() - begun)}")
-    return None
+    return follow_job(partial(_look, session.aws, job, reader), reader, session.terminal)
 
 
-def _look(aws: Aws, job: str, reader: LogReader) -> tuple[Any, list[str]]:
+def _look(aws: Aws, job: str, reader: LogReader) -> Look:
     description = processing.describe_processing_job(aws, job)
-    return description, list(reader.new_lines())
+    return Look(description, description["ProcessingJobStatus"], tuple(reader.new_lines()))

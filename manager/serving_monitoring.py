@@ -13,7 +13,7 @@ from manager.calls import ObjectPath
 from manager.console import Terminal
 from manager.endpoint import EndpointState, describe_endpoint
 from manager.errors import JobError
-from manager.monitoring import ENDED, LogReader, ctrl_c_as_event, duration, looks, show_last_lines
+from manager.monitoring import ENDED, LogReader, Look, ctrl_c_as_event, duration, follow_job, looks
 from manager.plan import is_gone
 
 LAST_LINES = 20
@@ -103,22 +103,7 @@ def follow_transform_job(aws: Aws, job: str, terminal: Terminal) -> Any:
         AwsError: AWS does not answer.
     """
     reader = LogReader(aws, job, names.TRANSFORM_JOBS_LOG_GROUP)
-    begun, shown = time.monotonic(), ""
-    with ctrl_c_as_event() as leave, terminal.status() as set_status:
-        look = partial(_look_at_transform_job, aws, job, reader)
-        for description, lines, done in looks(look, leave, set_status):
-            for line in lines:
-                terminal.prose(line)
-            status = description["TransformJobStatus"]
-            if status in ENDED:
-                show_last_lines(reader, terminal)
-            if status != shown:
-                terminal.heading(f"{datetime.now():%H:%M:%S} {status}")
-                shown = status
-            if status in ENDED:
-                return description
-            set_status(f"{status} for {duration(time.monotonic() - begun)}, {done:,} images are done")
-    return None
+    return follow_job(partial(_look_at_transform_job, aws, job, reader), reader, terminal)
 
 
 def wait_for_transform_job(aws: Aws, job: str, terminal: Terminal) -> bool:
@@ -165,6 +150,7 @@ def output_keys(aws: Aws, folder: ObjectPath) -> tuple[str, ...]:
         )
 
 
-def _look_at_transform_job(aws: Aws, job: str, reader: LogReader) -> tuple[Any, list[str], int]:
+def _look_at_transform_job(aws: Aws, job: str, reader: LogReader) -> Look:
     description = describe_transform_job(aws, job)
-    return description, list(reader.new_lines()), len(output_keys(aws, output_folder(description)))
+    lines, done = tuple(reader.new_lines()), len(output_keys(aws, output_folder(description)))
+    return Look(description, description["TransformJobStatus"], lines, f", {done:,} images are done")
