@@ -1,6 +1,6 @@
 # make run: the whole way on this machine.  make test: the tests.  make help: the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup run check format test coverage test-slow test-long test-docker test-gpu-image clean
+.PHONY: help setup run check format test coverage test-slow test-long test-random test-docker test-gpu-image clean
 
 BIN := .env/bin
 REQUIREMENTS := local_env_requirements.txt container/constraints.txt container/requirements.txt \
@@ -58,6 +58,9 @@ test-slow: setup ## run the tests that take long
 
 test-long: setup ## run the tests that take longest, before a release
 	$(BIN)/python -m pytest --ignore tests/docker -m long -n 2 --dist loadfile --no-loadscope-reorder
+
+test-random: setup ## run the tests of properties with examples that no run had before
+	$(BIN)/python -m pytest --ignore tests/docker -m hypothesis --hypothesis-profile explore -n 3 --dist loadfile
 
 test-docker: setup ## build, push and run the image by a real Docker engine (needs docker-registry and debootstrap)
 	$(BIN)/python -m pytest tests/docker

@@ -11,9 +11,11 @@ from PIL import Image
 
 from tests.project import Project, copy_project
 
-# How long an example takes tells of the machine and what else it does, not of the code.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
+# How long an example takes tells of the machine and what else it does, not of the code. The examples are the same in
+# every run, so that a red test tells of the change at hand; `--hypothesis-profile explore` draws others.
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 # A shell starts what runs in its background with Ctrl-C ignored, and programs pass that on to those they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
