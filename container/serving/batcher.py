@@ -38,6 +38,7 @@ class Batcher:
         step: Step,
         thread: Executor,
         batch_size: int,
+        best_size: Callable[[int], int],
         window_seconds: float,
         is_more_coming: Callable[[], bool],
     ) -> None:
@@ -45,11 +46,12 @@ class Batcher:
         step: the model's.
         thread: runs one step after the other.
         batch_size: images of a step, at most.
+        best_size: how many of the waiting images a step should take, from 1 to all of them.
         window_seconds: how long the first image waits for others while more are coming, at most.
         is_more_coming: whether images are on their way that will be asked for soon.
         """
         self._step, self._thread, self._is_more_coming = step, thread, is_more_coming
-        self._batch_size, self._window = batch_size, window_seconds
+        self._batch_size, self._best_size, self._window = batch_size, best_size, window_seconds
         self._waiting: deque[_Waiting] = deque()
         self._steps = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -85,12 +87,10 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        batch: list[_Waiting] = []
-        while self._waiting and len(batch) < self._batch_size:
-            waiting = self._waiting.popleft()
-            # Who was refused for another image of the request waits no longer.
-            if not waiting.answer.done():
-                batch.append(waiting)
+        # Who was refused for another image of the request waits no longer.
+        wanted = [waiting for waiting in self._waiting if not waiting.answer.done()]
+        size = self._best_size(len(wanted)) if wanted else 0
+        batch, self._waiting = wanted[:size], deque(wanted[size:])
         if not batch:
             return
         self._steps += 1

@@ -72,6 +72,7 @@ class Inference:
                 step,
                 model_thread,
                 settings.batch_size,
+                step.sizes.best,
                 settings.batch_window_ms / 1_000,
                 lambda: self.admission.is_more_coming,
             )

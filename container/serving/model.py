@@ -1,6 +1,7 @@
 """The model in memory, and its step: from the pixels of a batch of images to probabilities."""
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,12 @@ from container.modeling.own_parts.errors import PartError
 from container.modeling.own_parts.parts import imported
 from container.modeling.own_parts.sources import MODEL_BUILDER, PREPROCESSOR, chosen_functions
 from container.serving.model_folder import ModelFolder, ModelFolderError
+from container.serving.step_sizes import StepSizes
 
 logger = logging.getLogger(__name__)
+
+# How often a step is taken to see how long it takes; the quickest counts, which nothing else delayed.
+MEASURED_STEPS = 3
 
 
 def load_model(folder: ModelFolder) -> keras.Model:
@@ -50,7 +55,7 @@ class ModelStep:
         shape = (image.height, image.width, image.channels)
         _check_input(model, shape)
         self._shape, self._class_count = shape, class_count
-        self._sizes = _step_sizes(batch_size)
+        self.sizes = StepSizes(batch_size)
         forward = tf.function(
             lambda pixels: class_probabilities(model(tf.cast(pixels, tf.float32), training=False)), autograph=False
         )
@@ -64,7 +69,7 @@ class ModelStep:
         Raises:
             ModelFolderError: the model does not give the probability of each class.
         """
-        for dtype, sizes in (("uint8", self._sizes), ("float32", self._sizes[:1])):
+        for dtype, sizes in (("uint8", self.sizes.all), ("float32", self.sizes.all[:1])):
             for size in sizes:
                 probabilities = self([np.zeros(self._shape, dtype)] * size)
                 if probabilities.shape != (size, self._class_count) or not np.isfinite(probabilities).all():
@@ -72,6 +77,7 @@ class ModelStep:
                         f"the model must give the finite probabilities of {self._class_count} classes, but for "
                         f"{size} black images it gives an array of shape {probabilities.shape}"
                     )
+        self.sizes.learn(self._seconds(self.sizes.all[0]), self._seconds(self.sizes.all[-1]))
 
     def __call__(self, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Return the probabilities of each class for each image, shape (images, classes).
@@ -80,7 +86,7 @@ class ModelStep:
             images: pixels of shape (height, width, channels), 0 to 255, uint8 or float32; as many as a step may have.
         """
         dtype = "uint8" if all(pixels.dtype == np.uint8 for pixels in images) else "float32"
-        size = next(size for size in self._sizes if size >= len(images))
+        size = self.sizes.filled_up(len(images))
         # What is added to the images is predicted in vain: any pixels will do.
         batch = np.empty((size, *self._shape), dtype)
         for position, pixels in enumerate(images):
@@ -88,6 +94,15 @@ class ModelStep:
         batch[len(images) :] = 0
         probabilities: Any = self._forward[dtype](tf.constant(batch))
         return np.asarray(probabilities.numpy(), np.float32)[: len(images)]
+
+    def _seconds(self, size: int) -> float:
+        """Return how long a step of a size takes that was taken before."""
+        images, taken = [np.zeros(self._shape, np.uint8)] * size, []
+        for _ in range(MEASURED_STEPS):
+            began = time.perf_counter()
+            self(images)
+            taken.append(time.perf_counter() - began)
+        return min(taken)
 
 
 def _import_own_layers(folder: ModelFolder) -> None:
@@ -115,13 +130,3 @@ def _check_input(model: Any, shape: tuple[int, int, int]) -> None:
             f"the model takes {[tuple(tensor.shape) for tensor in inputs]}, but config.json says images of {shape} "
             "(height, width, channels)"
         )
-
-
-def _step_sizes(batch_size: int) -> tuple[int, ...]:
-    """Return of how many images steps are, to which batches are filled up: 1, 2, 3, 4, 6, 8, 12, and so on.
-
-    A GPU chooses its programs anew for each size, which takes long; on a processor oneDNN keeps what it prepares for
-    each size, so that many sizes take more and more memory.
-    """
-    steps = (factor * 2**power for power in range(batch_size.bit_length()) for factor in (2, 3))
-    return tuple(sorted({1, batch_size, *(size for size in steps if size < batch_size)}))

@@ -37,7 +37,11 @@ def image(number: int) -> NDArray[Any]:
 
 
 def batcher(model: Model, window: float = FOREVER, is_more_coming: bool = False) -> Batcher:
-    return Batcher(model, ThreadPoolExecutor(1), 4, window, lambda: is_more_coming)
+    return Batcher(model, ThreadPoolExecutor(1), 4, at_most_four, window, lambda: is_more_coming)
+
+
+def at_most_four(waiting: int) -> int:
+    return min(waiting, 4)
 
 
 def test_an_image_that_comes_alone_does_not_wait() -> None:
@@ -73,7 +77,7 @@ def test_a_step_begins_when_nothing_is_coming_any_more() -> None:
     async def run() -> None:
         coming = [True]
         model = Model()
-        together = Batcher(model, ThreadPoolExecutor(1), 4, FOREVER, lambda: coming[0])
+        together = Batcher(model, ThreadPoolExecutor(1), 4, at_most_four, FOREVER, lambda: coming[0])
         answer = together.predict(image(1))
         assert model.steps == []
         coming[0] = False
@@ -92,6 +96,19 @@ def test_what_comes_while_the_model_computes_shares_the_next_step() -> None:
         model.go_on.set()
         await asyncio.gather(*answers)
         assert model.steps == [1, 3]
+
+    asyncio.run(run())
+
+
+def test_what_a_step_leaves_goes_first_in_the_next_one() -> None:
+    async def run() -> None:
+        model = Model()
+        model.go_on.clear()
+        by_twos = Batcher(model, ThreadPoolExecutor(1), 4, lambda waiting: min(waiting, 2), FOREVER, lambda: False)
+        answers = [by_twos.predict(image(number)) for number in range(4)]
+        model.go_on.set()
+        assert [answer.tolist() for answer in await asyncio.gather(*answers)] == [[0], [1], [2], [3]]
+        assert model.steps == [1, 2, 1]
 
     asyncio.run(run())
 
