@@ -22,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -78,11 +79,16 @@ def show_near(photos: list[Path]) -> None:
             pictures[name].append(picture_of(change(photo), 30))
     count = len(photos)
     for name, after in pictures.items():
-        both = np.frombuffer(b"".join(before + after), np.uint8).reshape(2 * count, -1)
-        found = {min(pair) for pair in near_images(both) if abs(pair[0] - pair[1]) == count}
+        both = pictures_of(before + after)
+        found = {min(pair) for pair in near_images(both, np.arange(len(both))) if abs(pair[0] - pair[1]) == count}
         print(f"{name}: {len(found) / count:.0%} of {count} photos are found nearly the same")
-    pairs = {tuple(sorted(pair)) for pair in near_images(np.frombuffer(b"".join(before), np.uint8).reshape(count, -1))}
+    pairs = {tuple(sorted(pair)) for pair in near_images(pictures_of(before), np.arange(count))}
     print(f"as they are: {len(pairs)} pairs of photos are found nearly the same")
+
+
+def pictures_of(pictures: list[bytes]) -> NDArray[np.uint8]:
+    """Return pictures as an array, shape (images, bytes)."""
+    return np.frombuffer(b"".join(pictures), np.uint8).reshape(len(pictures), -1)
 
 
 def picture_of(photo: Image.Image, quality: int) -> bytes:

@@ -12,7 +12,7 @@ from container.errors import DataError
 
 MEMORY_FILE = "images.sqlite"
 # To be raised when an image's look would be another: what older versions remembered is then forgotten.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,15 @@ def remembered_groups(folder: Path, source: ImageSource) -> Alike | None:
         with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True)) as database:
             if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 return None
-            return _alike(database, source)
+            return read_alike(database, source)
     except sqlite3.Error as error:
         raise DataError(
             f"{file} cannot be used: {error}; once no check runs, run --check again, or remove it"
         ) from None
 
 
-def _alike(database: sqlite3.Connection, source: ImageSource) -> Alike:
+def read_alike(database: sqlite3.Connection, source: ImageSource) -> Alike:
+    """Return which images of a source a check has found alike, by what it remembers."""
     present = {}
     changed = 0
     for path, file in source.images():

@@ -9,12 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from container.dataset.duplicates import near_images, same_images
+from container.dataset.comparing import compare_images
 from container.dataset.findings import RULES, Finding, Findings
 from container.dataset.folders import exclusive
-from container.dataset.groups import Ties
 from container.dataset.image_files import NOT_UNICODE, ImageFile
 from container.dataset.index import ClassFolder
 from container.dataset.inspection import (
@@ -25,7 +23,7 @@ from container.dataset.inspection import (
     reason_rule,
     trouble_of,
 )
-from container.dataset.looks import DIGEST_BYTES, PICTURE_BYTES, look_at_files
+from container.dataset.looks import look_at_files
 from container.dataset.processes import in_batches
 from container.dataset.progress import Progress
 from container.dataset.remembered import Memory, memory
@@ -105,11 +103,11 @@ def _decode(source: ImageSource, data: Data, known: Memory, progress: Progress) 
     ]
     progress.start("Decoding images", len(new))
     done = 0
-    files = _chosen(source, new)
+    files = source.images_at(new)
     try:
         looks = in_batches(
             partial(look_at_files, most_pixels=data.most_pixels),
-            (f"{source.directory}/{path}" for path, _ in _chosen(source, new)),
+            (f"{source.directory}/{path}" for path, _ in source.images_at(new)),
             BATCH,
         )
         for (path, file), look in zip(files, looks, strict=True):
@@ -119,7 +117,7 @@ def _decode(source: ImageSource, data: Data, known: Memory, progress: Progress) 
                 known.keep()
             progress.advance()
     except BrokenProcessPool:
-        path, _ = next(_chosen(source, new[done:]))
+        path, _ = next(source.images_at(new[done:]))
         raise DataError(
             f"a process died while it decoded {path!r} or an image soon after: move that one away, or free memory; the "
             "next run goes on from here"
@@ -132,15 +130,6 @@ def _decode(source: ImageSource, data: Data, known: Memory, progress: Progress) 
     finally:
         known.keep()
     return done
-
-
-def _chosen(source: ImageSource, positions: Sequence[int]) -> Iterator[tuple[str, ImageFile]]:
-    wanted = iter(positions)
-    following = next(wanted, None)
-    for position, image in enumerate(source.images()):
-        if position == following:
-            yield image
-            following = next(wanted, None)
 
 
 def _tell(source: ImageSource, data: Data, known: Memory, findings: Findings, progress: Progress) -> None:
@@ -157,30 +146,18 @@ def _tell(source: ImageSource, data: Data, known: Memory, findings: Findings, pr
             findings.add(finding)
     progress.start("Comparing images")
     images = _Images(source)
-    digests, pictures = (np.zeros((len(images), width), np.uint8) for width in (DIGEST_BYTES, PICTURE_BYTES))
-    known.fill(source.images(), digests, pictures)
-    with_pixels = np.flatnonzero(digests.any(axis=1))
-    same = [tuple(int(with_pixels[place]) for place in group) for group in same_images(digests[with_pixels])]
-    for group in same:
+    alike = compare_images(source, known, len(images), progress)
+    for group in alike.same:
         findings.add_group(*_described(images, group, "same", "the same pixels as"))
-    repeated = [position for group in same for position in group[1:]]
-    near = _near(pictures, np.setdiff1d(with_pixels, repeated))
-    for group in near:
+    for group in alike.near:
         findings.add_group(*_described(images, group, "near", "nearly the same as"))
     for finding in class_findings(source.folders, source.is_split):
         findings.add(finding)
     known.conclude(
         source.images(),
-        ([images.file(position) for position in group] for group in same),
-        ([images.file(position) for position in group] for group in near),
+        ([images.file(position) for position in group] for group in alike.same),
+        ([images.file(position) for position in group] for group in alike.near),
     )
-
-
-def _near(pictures: NDArray[np.uint8], positions: NDArray[np.intp]) -> list[tuple[int, ...]]:
-    ties = Ties()
-    for one, other in near_images(pictures[positions]):
-        ties.tie((int(positions[one]), int(positions[other])))
-    return ties.groups()
 
 
 class _Images:

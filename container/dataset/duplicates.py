@@ -8,6 +8,7 @@ images without edges.
 from collections.abc import Iterator
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from container.dataset.looks import SIDE
@@ -25,8 +26,8 @@ BAND_BITS, BANDS = 16, 8
 # Of the images that share a band, so many neighbors in the order of their hashes are compared. Only where thousands are
 # all but empty, as drawings on white are, does this leave out anything: images that are not nearly the same.
 WINDOW = 64
-# Pairs that are looked at together, so that memory does not grow with their number.
-PAIRS = 16_384
+# Images or pairs that are looked at together, so that memory does not grow with their number.
+PAIRS = 2_048
 # The weights of ITU-R BT.601, times 1000: sums of integers are the same on every machine.
 GREY = np.array([299, 587, 114], np.int32)
 
@@ -53,27 +54,29 @@ def perceptual_hashes(pictures: Bytes) -> Bytes:
     return np.packbits(bits.reshape(len(pictures), -1), axis=1)
 
 
-def same_images(digests: Bytes) -> Iterator[tuple[int, ...]]:
-    """Yield the positions of images with the same digest, shape (images, 16), in groups of at least two."""
-    words = digests.view(np.uint64)
-    order = np.lexsort((words[:, 1], words[:, 0]))
-    ordered = words[order]
-    is_same = (ordered[1:] == ordered[:-1]).all(axis=1)
-    starts = np.flatnonzero(np.concatenate([[True], ~is_same]))[: len(order)]
-    lengths = np.diff(starts, append=len(order))
-    for start, length in zip(starts[lengths > 1], lengths[lengths > 1], strict=True):
-        yield tuple(sorted(map(int, order[start : start + length])))
+def equal_rows(rows: Bytes, positions: Positions) -> list[tuple[int, ...]]:
+    """Return which of the rows at these positions are equal, as sorted groups of at least two, by their first ones."""
+    groups: dict[bytes, list[int]] = {}
+    # By a hash first: the rows themselves would be kept as often as there are different ones.
+    hashes = np.fromiter((xxhash.xxh3_64_intdigest(rows[position]) for position in positions), np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    is_same = hashes[order[1:]] == hashes[order[:-1]]
+    for place in order[np.flatnonzero(np.append(is_same, False) | np.append(False, is_same))]:
+        position = int(positions[place])
+        groups.setdefault(rows[position].tobytes(), []).append(position)
+    return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
 
 
-def near_images(pictures: Bytes) -> Iterator[tuple[int, int]]:
+def near_images(pictures: Bytes, positions: Positions) -> Iterator[tuple[int, int]]:
     """Yield pairs of positions of images that are nearly the same; a pair may come more than once.
 
     Args:
-        pictures: see `perceptual_hashes`; no two images should be the same, since all of these would be compared.
+        pictures: see `perceptual_hashes`.
+        positions: of the images to compare; no two should be the same, since all of these would be compared.
     """
     hashes = np.concatenate(
         [np.empty((0, BANDS * BAND_BITS // 8), np.uint8)]
-        + [perceptual_hashes(pictures[start : start + PAIRS]) for start in range(0, len(pictures), PAIRS)]
+        + [perceptual_hashes(pictures[positions[start : start + PAIRS]]) for start in range(0, len(positions), PAIRS)]
     )
     bands, words = hashes.view(np.uint16), hashes.view(np.uint64)
     for band in range(BANDS):
@@ -88,7 +91,7 @@ def near_images(pictures: Bytes) -> Iterator[tuple[int, int]]:
                 break
             ones, others = order[left], order[left + distance]
             is_near = np.bitwise_count(words[ones] ^ words[others]).sum(axis=1) <= MOST_BITS
-            yield from _confirmed(pictures, ones[is_near], others[is_near])
+            yield from _confirmed(pictures, positions[ones[is_near]], positions[others[is_near]])
 
 
 def _confirmed(pictures: Bytes, ones: Positions, others: Positions) -> Iterator[tuple[int, int]]:

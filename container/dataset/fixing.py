@@ -14,15 +14,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 from PIL import Image
 
-from container.dataset.duplicates import same_images
 from container.dataset.filling import link_or_copy
 from container.dataset.folders import exclusive, replacement
 from container.dataset.inspection import EXTENSIONS, file_of, reason_rule, trouble_of
 from container.dataset.labels import LABELS_FILE
-from container.dataset.looks import DIGEST_BYTES, FORMATS, PICTURE_BYTES, Look, plain_image
+from container.dataset.looks import FORMATS, Look, plain_image
 from container.dataset.pixels import orientation_of
 from container.dataset.processes import in_batches
 from container.dataset.progress import Progress
@@ -161,12 +159,12 @@ def _never_looked_into(source: ImageSource) -> list[Fix]:
 def _repeated(source: ImageSource, known: Memory) -> dict[int, str]:
     """Return why images that are the same as others are left out, by position."""
     classes = [folder.name for folder in source.folders for _ in folder.files]
-    digests, pictures = (np.zeros((len(classes), width), np.uint8) for width in (DIGEST_BYTES, PICTURE_BYTES))
-    known.fill(source.images(), digests, pictures)
-    with_pixels = np.flatnonzero(digests.any(axis=1))
+    same = known.alike(source).same
+    repeated = {path for group in same for path in group}
+    places = {path: position for position, (path, _) in enumerate(source.images()) if path in repeated}
     found: dict[int, str] = {}
-    for group in same_images(digests[with_pixels]):
-        members = [int(with_pixels[place]) for place in group]
+    for group in same:
+        members = sorted(places[path] for path in group)
         if len({classes[member] for member in members}) > 1:
             found |= dict.fromkeys(members, "left out: it lies under several classes")
         else:

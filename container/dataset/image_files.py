@@ -36,10 +36,12 @@ class ImageFile(NamedTuple):
 
 def is_image(head: bytes) -> bool:
     """Tell whether a file that begins with these bytes, 16 if it has them, is an image of a known kind."""
+    if head.startswith(SIGNATURES):
+        return True
     if head.startswith(b"BM"):
         # So may a text; a bitmap goes on with sizes and reserved fields, whose upper bytes are zero.
         return b"\0" in head
-    return head.startswith(SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
 def look_at_entry(entry: os.DirEntry[str], name: str, looks_inside: bool, traces: bool) -> ImageFile | str:

@@ -227,7 +227,8 @@ class _Scanner:
             for entry in self._entries(folder):
                 if not _is_folder(entry):
                     self.on_file()
-                    yield from self._look(entry, prefix + entry.name)
+                    if image := self._look(entry, prefix + entry.name):
+                        yield image
                 elif (identity := _identity(entry.path)) in visited:
                     self.repeated.append(entry.path)
                 else:
@@ -246,18 +247,20 @@ class _Scanner:
     def _inside(self, path: str) -> str:
         return path.removeprefix(f"{self.directory}{os.sep}")
 
-    def _look(self, entry: os.DirEntry[str], name: str) -> Iterator[ImageFile]:
+    def _look(self, entry: os.DirEntry[str], name: str) -> ImageFile | None:
+        """Return the image of this entry; count or name what is none."""
         has_extension = entry.name.lower().endswith(IMAGE_EXTENSIONS)
         if not has_extension and not self.is_lenient:
             self.other_files += 1
-            return
+            return None
         found = look_at_entry(entry, name, self.looks_inside or not has_extension, self.traces)
-        if not has_extension and isinstance(found, str):
-            self.other_files += 1
-        elif isinstance(found, str):
+        if isinstance(found, ImageFile):
+            return found
+        if has_extension:
             self.bad_files.append((entry.path, found))
         else:
-            yield found
+            self.other_files += 1
+        return None
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """The entries that are not hidden, by name, links last: a folder is found by its own name before any other."""

@@ -43,8 +43,6 @@ class Look(NamedTuple):
     is_animated: bool = False
     orientation: int = 1
     """EXIF's; 1: upright."""
-    digest: bytes = b""
-    """Of the pixels, as they look: images that look the same have the same."""
     picture: bytes = b""
     """The image in SIDE x SIDE pixels of RGB."""
 
@@ -63,6 +61,19 @@ def look_at_files(files: Sequence[str], most_pixels: int) -> list[Look]:
         # Of what is odd in a file, these findings tell.
         warnings.simplefilter("ignore")
         return [look_at(file, most_pixels) for file in files]
+
+
+def digests_of_files(files: Sequence[str]) -> list[bytes]:
+    """Return 16 bytes for the pixels of each file, as they look: images that look the same have the same.
+
+    A file that cannot be decoded any more has none.
+
+    Args:
+        files: paths of images that `look_at_files` found pixels in.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [_digest_of(file) for file in files]
 
 
 def look_at(path: str, most_pixels: int) -> Look:
@@ -139,14 +150,23 @@ def _decoded(image: Image.Image, head: bytes, most_pixels: int) -> Look:
     image.load()
     orientation = orientation_of(image)
     pixels = plain_image(image, orientation if is_turned(image) else 1)
+    small = _on_white(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP)
+    return known._replace(orientation=orientation, picture=small.tobytes())
+
+
+def _digest_of(path: str) -> bytes:
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            image.load()
+            pixels = plain_image(image, orientation_of(image) if is_turned(image) else 1)
+    except MemoryError:
+        raise
+    # Pillow's readers raise whatever a damaged file leads them to.
+    except Exception:
+        return b""
     digest = xxhash.xxh3_128(struct.pack("<II", *pixels.size))
     digest.update(pixels.tobytes())
-    small = _on_white(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP)
-    return known._replace(
-        orientation=orientation,
-        digest=digest.digest(),
-        picture=small.tobytes(),
-    )
+    return digest.digest()
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from container.dataset.alike import MEMORY_FILE, VERSION, image_key
+from container.dataset.alike import MEMORY_FILE, VERSION, Alike, image_key, read_alike
+from container.dataset.duplicates import Positions
 from container.dataset.image_files import ImageFile
-from container.dataset.looks import DIGEST_BYTES, PICTURE_BYTES, Look
+from container.dataset.looks import PICTURE_BYTES, Look
+from container.dataset.source import ImageSource
 from container.errors import DataError
 
 SCHEMA = f"""
 CREATE TABLE look (
-    path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, {", ".join(Look._fields)}, is_compared INTEGER
+    path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, {", ".join(Look._fields)}, digest, is_compared INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE alike (part INTEGER, is_near INTEGER, path BLOB, size INTEGER, modified INTEGER);
 CREATE INDEX alike_path ON alike (path);
@@ -71,23 +73,38 @@ class Memory:
     def remember(self, path: str, file: ImageFile, look: Look) -> None:
         """Remember an image; `keep` makes it last."""
         marks = ", ".join("?" * (len(look) + 3))
-        self.database.execute(f"INSERT OR REPLACE INTO look VALUES ({marks}, 0)", (*image_key(path, file), *look))
+        self.database.execute(f"INSERT OR REPLACE INTO look VALUES ({marks}, NULL, 0)", (*image_key(path, file), *look))
 
     def keep(self) -> None:
         """Make what was remembered so far outlive this process."""
         self.database.commit()
 
-    def fill(
-        self, images: Iterable[tuple[str, ImageFile]], digests: NDArray[np.uint8], pictures: NDArray[np.uint8]
-    ) -> None:
-        """Fill in what images are compared by, row by row; what has no pixels keeps its zeros."""
+    def pictures(self, images: Iterable[tuple[str, ImageFile]], count: int) -> tuple[NDArray[np.uint8], Positions]:
+        """Return by what so many images are compared, and the positions of those that have pixels.
+
+        The pictures are as in `duplicates.perceptual_hashes`; what has no pixels has zeros.
+        """
+        pictures = np.zeros((count, PICTURE_BYTES), np.uint8)
+        has_pixels = np.zeros(count, bool)
         for position, (path, _) in enumerate(images):
-            row = self.database.execute(
-                "SELECT digest, picture FROM look WHERE path = ?", (os.fsencode(path),)
-            ).fetchone()
-            if row and len(row[0]) == DIGEST_BYTES and len(row[1]) == PICTURE_BYTES:
-                digests[position] = np.frombuffer(row[0], np.uint8)
-                pictures[position] = np.frombuffer(row[1], np.uint8)
+            row = self.database.execute("SELECT picture FROM look WHERE path = ?", (os.fsencode(path),)).fetchone()
+            if row and len(row[0]) == PICTURE_BYTES:
+                pictures[position] = np.frombuffer(row[0], np.uint8)
+                has_pixels[position] = True
+        return pictures, np.flatnonzero(has_pixels)
+
+    def digest(self, path: str) -> bytes | None:
+        """Return the digest of an image's pixels; None: it was not needed before."""
+        row = self.database.execute("SELECT digest FROM look WHERE path = ?", (os.fsencode(path),)).fetchone()
+        return row[0] if row else None
+
+    def remember_digest(self, path: str, digest: bytes) -> None:
+        """Remember the digest of the pixels of an image that is remembered; `keep` makes it last."""
+        self.database.execute("UPDATE look SET digest = ? WHERE path = ?", (digest, os.fsencode(path)))
+
+    def alike(self, source: ImageSource) -> Alike:
+        """Return which images of a source were found alike."""
+        return read_alike(self.database, source)
 
     def conclude(
         self,

@@ -6,7 +6,7 @@ beside it or in any folders. Sets are folders such as `train` and `test` with cl
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,15 @@ class ImageSource:
         for folder in self.folders:
             for file in folder.files:
                 yield folder.path(file), file
+
+    def images_at(self, positions: Sequence[int]) -> Iterator[tuple[str, ImageFile]]:
+        """Yield what `images` yields at these positions, which rise."""
+        wanted = iter(positions)
+        following = next(wanted, None)
+        for position, image in enumerate(self.images()):
+            if position == following:
+                yield image
+                following = next(wanted, None)
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the images' paths, sizes and times of change, and of labels.csv."""
