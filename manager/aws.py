@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 from botocore.parsers import ResponseParserError
+from botocore.utils import parse_timestamp
 
 from container.modeling.settings import Settings
 from manager import names
@@ -149,7 +151,11 @@ def connect(settings: Settings) -> Aws:
         AwsError: the profile is unknown.
     """
     try:
-        session = boto3.Session(region_name=settings.aws.region or None, profile_name=settings.aws.profile or None)
+        session = boto3.Session(
+            region_name=settings.aws.region or None,
+            profile_name=settings.aws.profile or None,
+            botocore_session=_quick_to_read(botocore.session.Session()),
+        )
     except ProfileNotFound as error:
         raise AwsError(f"{error}: see `aws configure list-profiles`, then set aws.profile") from None
     return Aws(session)
@@ -164,7 +170,7 @@ def connect_local(settings: Settings, endpoint_url: str) -> Aws:
         aws_access_key_id="local",
         aws_secret_access_key="local",
         region_name=settings.aws.region or "us-east-1",
-        botocore_session=unconfigured,
+        botocore_session=_quick_to_read(unconfigured),
     )
     return Aws(session, endpoint_url)
 
@@ -178,6 +184,22 @@ def reason(error: Exception) -> str:
     """Return in a word why AWS did not answer, such as `AccessDenied` or `ConnectTimeoutError`."""
     code = _code(error)
     return "not offered by this AWS" if code in UNKNOWN_OPERATION else code
+
+
+def _quick_to_read(session: botocore.session.Session) -> botocore.session.Session:
+    """Let a session read the times in AWS's answers quickly: a listing has one for each object."""
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+    return session
+
+
+def _timestamp(value: Any) -> datetime:
+    with contextlib.suppress(TypeError, ValueError):
+        found = datetime.fromisoformat(value)
+        if found.tzinfo:
+            return found
+    # It knows all formats of AWS, and takes a hundred times as long.
+    parsed: datetime = parse_timestamp(value)
+    return parsed
 
 
 def _code(error: Exception) -> str:
