@@ -35,6 +35,7 @@ from container.dataset.looks import look_into  # noqa: E402
 ROUNDS = 3
 BATCH = 64
 MOST_PIXELS = 89_478_485
+QUALITY = 30
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "encoded anew": lambda photo: photo,
     "scaled to a half": lambda photo: photo.resize((photo.width // 2, photo.height // 2)),
@@ -68,15 +69,16 @@ def main() -> None:
 
 
 def show_near(photos: list[Path]) -> None:
-    """Print how many photos are found nearly the same as themselves after each change, encoded at quality 30."""
+    """Print how many photos are found nearly the same as themselves after each change, encoded anew."""
     pictures: dict[str, list[bytes]] = {name: [] for name in CHANGES}
     before: list[bytes] = []
     for path in photos:
         with Image.open(path) as opened:
             photo = opened.convert("RGB")
-        before.append(picture_of(photo, 95))
+        with path.open("rb") as file:
+            before.append(look_into(file, MOST_PIXELS).picture)
         for name, change in CHANGES.items():
-            pictures[name].append(picture_of(change(photo), 30))
+            pictures[name].append(picture_of(change(photo)))
     count = len(photos)
     for name, after in pictures.items():
         both = pictures_of(before + after)
@@ -91,10 +93,10 @@ def pictures_of(pictures: list[bytes]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(pictures), np.uint8).reshape(len(pictures), -1)
 
 
-def picture_of(photo: Image.Image, quality: int) -> bytes:
-    """Return the small picture by which a check compares an image, after encoding it as JPEG."""
+def picture_of(photo: Image.Image) -> bytes:
+    """Return the small picture by which a check compares an image, after encoding it as JPEG of low quality."""
     content = io.BytesIO()
-    photo.save(content, "JPEG", quality=quality)
+    photo.save(content, "JPEG", quality=QUALITY)
     content.seek(0)
     return look_into(content, MOST_PIXELS).picture
 

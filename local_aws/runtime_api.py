@@ -68,10 +68,14 @@ class RuntimeApi:
         def choose(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             path = _PATH.fullmatch(environ["PATH_INFO"])
             scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
-            if not path or not scope or environ["REQUEST_METHOD"] != "POST":
+            is_signed = "HTTP_AUTHORIZATION" in environ or "X-Amz-" in environ.get("QUERY_STRING", "")
+            if not path or (is_signed and not scope) or environ["REQUEST_METHOD"] != "POST":
                 return application(environ, start_response)
             request = Request(environ)
-            if path["operation"] == "invocations":
+            if not scope:
+                _discard(request)
+                answer = _error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+            elif path["operation"] == "invocations":
                 caller = _Caller(get_account_id_from(scope["key"]), scope["region"])
                 answer = self._invoke(caller, path["name"], request)
             else:

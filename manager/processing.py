@@ -184,7 +184,11 @@ def _classes(aws: Aws, bucket: str, name: str) -> tuple[str, ...]:
                 found += [entry["Prefix"].removeprefix(prefix).rstrip("/") for entry in page.get("CommonPrefixes", [])]
                 for item in page.get("Contents", []):
                     if item["Key"] == prefix + INDEX or item["Key"].endswith(SUFFIX):
-                        raise DataError(f"s3://{bucket}/{prefix} holds prepared images already: train on them")
+                        raise DataError(
+                            f"s3://{bucket}/{prefix} holds prepared images already: train on them, or "
+                            "remove the prepared sets here and bring the images back by python project_manager.py "
+                            "--upload_data --prune"
+                        )
         except ClientError as error:
             if error_code(error) not in MISSING:
                 raise

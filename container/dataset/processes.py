@@ -1,5 +1,6 @@
 """Work on many things by several processes, handed over in order."""
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -45,7 +46,8 @@ def in_batches(
     try:
         under_way: deque[Future[Sequence[Result]]] = deque()
         for some in itertools.chain(first, batches):
-            under_way.append(pool.submit(function, some))
+            with _interrupts_later():
+                under_way.append(pool.submit(function, some))
             if len(under_way) == count * UNDER_WAY:
                 yield from under_way.popleft().result()
         for future in under_way:
@@ -57,6 +59,16 @@ def in_batches(
 def _cores() -> int:
     # macOS does not tell which cores a process may use.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Keep Ctrl-C waiting: a process that is started meanwhile begins so, and would else be hit before `_begin`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:

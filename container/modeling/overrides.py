@@ -267,5 +267,6 @@ def _rule(error: ErrorDetails, field: FieldInfo | None = None) -> str:
         what = "is missing" if error["type"] == "missing" else "is none of its fields"
         return f"{error['loc'][-1]} {what} (it is {describe_type(field)})"
     if error["type"] == "string_pattern_mismatch":
-        return f"does not look like what it means: {description(field)}"
+        example = f" For example: {field.default}" if field.default and isinstance(field.default, str) else ""
+        return f"does not look like what it means: {description(field)}{example}"
     return f"{message[:1].lower()}{message[1:]} (it is {describe_type(field)})"

@@ -15,7 +15,7 @@ from container.serving.image_sizes import check_size
 # How much of TensorFlow's text a client reads, in characters.
 MAX_REASON = 200
 # Names of operations, which TensorFlow puts around its message.
-WRAPPING = r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:\w*\](?: name:)?|\x1b\[\d*m"
+WRAPPING = r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:[^\]]*\](?: name:)?|\x1b\[\d*m"
 
 
 class Decoder:

@@ -15,6 +15,10 @@ class RefusedError(ProjectError):
         super().__init__(" ".join(reason.split()))
         self.status = status
 
+    def of_image(self, number: int, count: int) -> "RefusedError":
+        """Return the refusal of one of several images, counted from 1."""
+        return RefusedError(self.status, f"image {number} of {count}: {self}")
+
 
 class BrokenPartError(ProjectError):
     """A function of the user's own failed while it answered a request. The log has more than the client is told."""

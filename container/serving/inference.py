@@ -22,6 +22,7 @@ from container.serving.answers import Answer, answer
 from container.serving.batcher import Batcher
 from container.serving.bodies import Encoded, Link, Source, at_most, images_of
 from container.serving.decoder import Decoder
+from container.serving.errors import RefusedError
 from container.serving.fetching import Fetcher
 from container.serving.hosting import Hosting, usable_cores
 from container.serving.media_types import Input, input_of, output_of
@@ -185,7 +186,10 @@ class Inference:
 
         async def work() -> None:
             for position, image in numbered:
-                results[position] = await function(image)
+                try:
+                    results[position] = await function(image)
+                except RefusedError as error:
+                    raise error.of_image(position + 1, len(images)) from None
 
         workers = [asyncio.create_task(work()) for _ in range(min(len(images), self._max_together))]
         try:

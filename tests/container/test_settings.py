@@ -198,6 +198,7 @@ class TestBrokenConfigFiles:
             (PREAMBLE + "MODEL = Model(filters=(1, 2))", "model.filters"),
             (PREAMBLE + "DATA = Data(training_fraction=0.5)", "must add up to 1, not 0.7"),
             (PREAMBLE + "AWS = Aws(region='Frankfurt')", "aws.region='Frankfurt'"),
+            (PREAMBLE + "ENDPOINT = Endpoint(instance_type='m5.xlarge')", "For example: ml.m5.xlarge"),
             (PREAMBLE + "PROJECT_NAME = 3", "project_name=3"),
         ],
     )

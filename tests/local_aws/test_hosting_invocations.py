@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -179,3 +181,11 @@ def test_an_answer_in_parts(hosting: Hosting) -> None:
     )
     name = hosting.deploy(chunked)
     assert hosting.invoke(name, b"ab") == b"ba"
+
+
+def test_a_request_without_a_signature_is_refused(hosting: Hosting) -> None:
+    url = f"{hosting.aws.server.endpoint_url}/endpoints/any/invocations"
+    with pytest.raises(HTTPError) as refused:
+        urlopen(Request(url, b"an image", {"Content-Type": "image/png"}), timeout=20)
+    assert refused.value.code == 403
+    assert json.load(refused.value) == {"Message": "Missing Authentication Token"}
