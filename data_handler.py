@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from manager import command_line
 
@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 PROJECT_ROOT = Path(__file__).resolve().parent
 
 
+class _Grammar(argparse.ArgumentParser):
+    """Says of two things to do at once what to do instead."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with what is wrong with the command."""
+        super().error(f"{message}: run one after the other" if "not allowed with argument" in message else message)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line's grammar."""
-    grammar = argparse.ArgumentParser(
+    grammar = _Grammar(
         prog="data_handler.py",
         allow_abbrev=False,
         description="Split the class folders of data.directory into training, validation and evaluation sets, or write "
@@ -81,6 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         grammar.error("--on_sagemaker goes with --prepare")
     if arguments.ingest and len(arguments.ingest) > 2:
         grammar.error("--ingest takes a SOURCE, and a TARGET folder at most")
+    acts = {"--check": arguments.check, "--ingest": arguments.ingest, "--prepare": arguments.prepare}
+    acts["--as_arrays"] = arguments.as_arrays
+    act = next((name for name, is_done in acts.items() if is_done), "")
+    if act and (arguments.stable or arguments.group_by is not None):
+        grammar.error(f"--stable and --group_by go with the split, and {act} does none: leave them out")
     if arguments.group_by is not None:
         arguments.set.append(f"data.group_by={arguments.group_by}")
     if arguments.stable:
@@ -88,8 +101,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command_line.run(
         lambda terminal: _run(arguments, terminal),
         debug=arguments.debug,
-        after_interrupt="nothing is left half-done, and the same command begins anew",
+        after_interrupt=f"nothing is left half-done, and the same command {_after_interrupt(arguments)}",
     )
+
+
+def _after_interrupt(arguments: argparse.Namespace) -> str:
+    """Return what the command does when it is typed again after Ctrl-C."""
+    is_fetching = bool(arguments.ingest) and arguments.ingest[0].startswith("s3://")
+    is_preparing = arguments.prepare and arguments.on_sagemaker is None
+    return "goes on where it was" if arguments.check or is_fetching or is_preparing else "begins anew"
 
 
 def _run(arguments: argparse.Namespace, terminal: "Terminal") -> None:
@@ -187,10 +207,13 @@ def _prepare_on_sagemaker(settings: "Settings", arguments: argparse.Namespace, t
 
 def _check(data: "Data", arguments: argparse.Namespace, terminal: "Terminal") -> None:
     from container.dataset.check import check_images
+    from container.dataset.fixing import check_target
     from container.report.check_page import PAGE, write_check_page
     from manager import checking
 
     with _progress(terminal) as progress:
+        if arguments.fix is not None:
+            check_target(data, PROJECT_ROOT, PROJECT_ROOT / _fixed_folder(data, arguments.fix), progress)
         outcome = check_images(data, PROJECT_ROOT, progress)
         write_check_page(outcome, data, progress)
     checking.show_check(outcome, data.check_path, PAGE, terminal)
@@ -204,10 +227,14 @@ def _fix(data: "Data", folder: str, terminal: "Terminal") -> None:
     from container.dataset.fixing import fix_images
     from manager.checking import show_fixes
 
-    target = folder or data.directory.rstrip("/") + "-fixed"
+    target = _fixed_folder(data, folder)
     with _progress(terminal) as progress:
         fixes = fix_images(data, PROJECT_ROOT, PROJECT_ROOT / target, progress)
     show_fixes(fixes, data, target, terminal)
+
+
+def _fixed_folder(data: "Data", folder: str) -> str:
+    return folder or data.directory.rstrip("/") + "-fixed"
 
 
 def _split(data: "Data", terminal: "Terminal") -> None:

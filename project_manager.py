@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from manager.resuming import EarlierJob
     from manager.session import Session
 
+# What comes after a job that is followed, in this order, and what comes after that.
+SERVING = ("deploy", "predict", "stop_transform", "batch_transform", "transform_results")
+LAST = ("status", "history", "compare", "delete", "stop_local_aws")
+
 PROJECT_ROOT = Path(__file__).resolve().parent
 
 
@@ -112,12 +116,15 @@ def _command(arguments: argparse.Namespace) -> str:
 
 def _act(arguments: argparse.Namespace, session: "Session") -> None:
     from manager import commands
+    from manager.errors import InterruptionError
 
     session, earlier = _with_the_jobs_settings(arguments, session)
     with _undeployed_at_last(arguments, session):
         launched = _launch(arguments, session, earlier)
         if _watch(arguments, session, launched):
             _serve(arguments, session, launched)
+        elif undone := flags.asked_for(arguments, SERVING):
+            raise InterruptionError(f"interrupted; not done: {', '.join([*undone, *flags.asked_for(arguments, LAST)])}")
     if arguments.status:
         commands.status(session)
     if arguments.history:
@@ -180,7 +187,7 @@ def _watch(arguments: argparse.Namespace, session: "Session", launched: str) -> 
         return True
     if follows and not _follow(session, arguments.monitor or launched or tuning_commands.last_job(session)):
         if downloads:
-            session.terminal.plain("Its results were not downloaded: --download_results fetches them when it is done.")
+            session.terminal.prose("Its results were not downloaded: --download_results fetches them when it is done.")
         return False
     if tuned:
         of_launched = launched if arguments.launch_tuning else ""
@@ -210,11 +217,21 @@ def _serve(arguments: argparse.Namespace, session: "Session", launched: str) -> 
     if arguments.deploy is not None:
         job = arguments.deploy or trained or serving_commands.last_completed_job(session)
         config = serving_commands.deploy(session, job)
-        if arguments.follow and not arguments.dry_run and not serving_commands.await_deployment(session, config):
-            return
+        if arguments.follow and not arguments.dry_run:
+            _await_deployment(arguments, session, config)
     if arguments.predict and not arguments.dry_run:
         serving_commands.predict(session, arguments.predict, arguments.output)
     _transform(arguments, session, trained)
+
+
+def _await_deployment(arguments: argparse.Namespace, session: "Session", config: str) -> None:
+    from manager import serving_commands
+    from manager.errors import InterruptionError
+
+    if not serving_commands.await_deployment(session, config, is_removed_next=arguments.undeploy):
+        undone = flags.asked_for(arguments, (*SERVING[1:], *LAST))
+        text = f"; not done: {', '.join(undone)}" if undone else ""
+        raise InterruptionError(f"interrupted before the endpoint served the model{text}")
 
 
 @contextlib.contextmanager
@@ -222,17 +239,24 @@ def _undeployed_at_last(arguments: argparse.Namespace, session: "Session") -> It
     """Carry out --undeploy after what is done within, even where that fails: an endpoint costs money until then."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         if arguments.undeploy and not arguments.dry_run:
-            _undeploy_all_the_same(session)
+            _undeploy_all_the_same(session, error)
         raise
     if arguments.undeploy:
         _undeploy(session, waits=not arguments.dry_run)
 
 
-def _undeploy_all_the_same(session: "Session") -> None:
+def _undeploy_all_the_same(session: "Session", cause: BaseException) -> None:
     """Undeploy where something failed before, which is what the user is to be told in the end."""
-    session.terminal.prose("not all went well, as is told at the end; --undeploy comes first")
+    from manager.errors import InterruptionError
+
+    is_interruption = isinstance(cause, (InterruptionError, KeyboardInterrupt))
+    session.terminal.prose(
+        "interrupted; --undeploy removes the endpoint now"
+        if is_interruption
+        else "something failed (told below); --undeploy still runs"
+    )
     try:
         _undeploy(session, waits=True)
     except (Exception, KeyboardInterrupt) as error:
@@ -264,9 +288,11 @@ def _transform(arguments: argparse.Namespace, session: "Session", trained: str) 
     if arguments.batch_transform is not None:
         model = arguments.from_job or trained or serving_commands.last_completed_job(session)
         results_of = serving_commands.launch_batch_transform(session, arguments.batch_transform, model)
-        if not arguments.follow or (
-            not arguments.dry_run and not serving_commands.monitor_transform(session, results_of)
-        ):
+        if not arguments.follow:
+            return
+        if not arguments.dry_run and not serving_commands.monitor_transform(session, results_of):
+            fetches = f"{session.command} --transform_results {results_of}"
+            session.terminal.prose(f"Its results were not fetched: `{fetches}` fetches them when it is done.")
             return
     if results_of is not None and not arguments.dry_run:
         serving_commands.transform_results(session, results_of or serving_commands.last_transform_job(session))

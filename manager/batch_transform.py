@@ -21,7 +21,7 @@ from manager.calls import ObjectPath
 from manager.console import Terminal
 from manager.errors import JobError
 from manager.plan import ApiCall, Plan
-from manager.predictor import ENCODED, VERBOSE
+from manager.predictor import ENCODED, URL, VERBOSE
 from manager.serving_monitoring import describe_transform_job
 from manager.training import has_tags, is_just_made
 
@@ -55,6 +55,8 @@ def read_batch(aws: Aws, settings: Settings, named: str, job: str, terminal: Ter
     """
     if named.startswith(S3):
         return _batch_on_s3(aws, settings, named)
+    if URL.match(named):
+        raise DataError(f"{named} is not taken: name a folder with images, or s3://BUCKET/FOLDER")
     directory = Path(named).expanduser()
     if not directory.is_dir():
         raise DataError(f"{directory} is no folder: name a folder with images, or s3://BUCKET/FOLDER")
@@ -155,7 +157,7 @@ def plan_input_removal(aws: Aws, settings: Settings, job: str) -> Plan:
                 "deleted",
                 group=f"delete the images that were uploaded to {folder}",
             )
-            for key, _ in _objects(aws, folder)
+            for key, _ in objects(aws, folder)
         )
     )
 
@@ -176,6 +178,19 @@ def last_transform_job(aws: Aws, settings: Settings) -> str:
     )
 
 
+def objects(aws: Aws, folder: ObjectPath) -> Iterator[tuple[str, int]]:
+    """Yield key and size, in bytes, of each object of a folder.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    pages = aws.client("s3").get_paginator("list_objects_v2")
+    with aws.explained(f"could not list {folder}"):
+        for page in pages.paginate(Bucket=folder.bucket, Prefix=folder.key):
+            for item in page.get("Contents", []):
+                yield str(item["Key"]), int(item["Size"])
+
+
 def _uploads(settings: Settings, job: str) -> ObjectPath:
     return ObjectPath(names.data_bucket(settings), f"{names.TRANSFORMS}/{job}/")
 
@@ -189,7 +204,7 @@ def _batch_on_s3(aws: Aws, settings: Settings, uri: str) -> Batch:
             f"`aws s3 sync {uri} s3://{readable[0]}/batches/`, or download it and name the folder"
         )
     images = 0
-    for key, size in _objects(aws, folder):
+    for key, size in objects(aws, folder):
         if key.endswith("/") and not size:
             # What some tools make of an empty folder.
             continue
@@ -203,15 +218,6 @@ def _batch_on_s3(aws: Aws, settings: Settings, uri: str) -> Batch:
     if not images:
         raise DataError(f"{folder} holds no image ({', '.join(IMAGE_EXTENSIONS)})")
     return Batch(folder, images)
-
-
-def _objects(aws: Aws, folder: ObjectPath) -> Iterator[tuple[str, int]]:
-    """Yield key and size, in bytes, of each object of a folder."""
-    pages = aws.client("s3").get_paginator("list_objects_v2")
-    with aws.explained(f"could not list {folder}"):
-        for page in pages.paginate(Bucket=folder.bucket, Prefix=folder.key):
-            for item in page.get("Contents", []):
-                yield str(item["Key"]), int(item["Size"])
 
 
 def _check_size(settings: Settings, name: str, size: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
@@ -136,13 +136,15 @@ class Terminal:
         with Live(spinner, console=self.out, transient=True, refresh_per_second=8, redirect_stderr=False):
             yield lambda text: spinner.update(text=Text(text))
 
-    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str | Text]], *, whole: int = 1) -> None:
+    def table(
+        self, title: str, header: Sequence[str], rows: Sequence[Sequence[RenderableType]], *, whole: int = 1
+    ) -> None:
         """Print a table; all columns but the first are aligned to the right.
 
         Args:
             title: stands above it.
             header: names of the columns.
-            rows: their cells; a `Text` has a style of its own.
+            rows: their cells; what is no text of a single style is a renderable of Rich's.
             whole: how many of the first columns stay whole in a narrow terminal, as what people copy does; where
                 even that is too wide, the first one is broken.
         """
@@ -157,7 +159,7 @@ class Terminal:
         with Live(console=self.out, transient=True, auto_refresh=False, redirect_stderr=False) as live:
             yield lambda title, header, rows: live.update(self._table(title, header, rows, 1), refresh=True)
 
-    def _table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str | Text]], whole: int) -> Table:
+    def _table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[RenderableType]], whole: int) -> Table:
         table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         for position, name in enumerate(header):
             table.add_column(escape(name), justify="right" if position else "left", no_wrap=position < whole)

@@ -32,6 +32,10 @@ class EndpointError(ProjectError):
     """An endpoint failed, does not exist, or does not answer as it should."""
 
 
+class AnswerError(EndpointError):
+    """What serves answers in another form than the project's own."""
+
+
 class ImageRefusedError(EndpointError):
     """An endpoint did not predict one image; others it may."""
 
@@ -43,6 +47,10 @@ class ImageRefusedError(EndpointError):
         """
         super().__init__(text)
         self.status = status
+
+
+class InterruptionError(ProjectError):
+    """Somebody pressed Ctrl-C before all was done that the command line was asked for."""
 
 
 class ResultsError(ProjectError):

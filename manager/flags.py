@@ -1,6 +1,7 @@
 """The grammar of `project_manager.py`: its flags, and which of them contradict each other."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from manager import command_line
@@ -153,6 +154,11 @@ def _serving_contradiction(arguments: argparse.Namespace, *, launches: bool) -> 
     if arguments.batch_transform is not None and arguments.transform_results is not None:
         return "--batch_transform shows its results by itself: leave out --transform_results"
     return ""
+
+
+def asked_for(arguments: argparse.Namespace, names: Iterable[str]) -> list[str]:
+    """Return those of some flags that are given."""
+    return [f"--{name}" for name in names if getattr(arguments, name) not in (None, False, [])]
 
 
 def _has_action(arguments: argparse.Namespace) -> bool:

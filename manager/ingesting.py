@@ -22,6 +22,7 @@ from container.dataset.progress import Progress
 from container.dataset.taking import Limits
 from container.errors import DataError
 from container.modeling.settings import Settings
+from container.report.charts import plural
 from manager import download
 from manager.aws import Aws
 from manager.calls import ObjectPath
@@ -150,9 +151,10 @@ def show_ingested(ingested: Ingested, target: str, terminal: Terminal) -> None:
     for file in ingested.named[:LEFT_OUT_SHOWN]:
         terminal.warn(f"left out {file.path}: {file.reason}")
     if more := ingested.left_out - len(ingested.named[:LEFT_OUT_SHOWN]):
-        terminal.warn(f"left out {more:,} more files: .ingested.json in {target} names up to a thousand")
+        terminal.warn(f"left out {plural(more, 'more file')}: .ingested.json in {target} names up to a thousand")
     say = terminal.unchanged if ingested.unchanged else terminal.done
-    say(f"{ingested.files:,} files of {ingested.origin} ({ingested.bytes / 1e6:,.1f} MB) are in {target}")
+    are = "is" if ingested.files == 1 else "are"
+    say(f"{plural(ingested.files, 'file')} of {ingested.origin} ({ingested.bytes / 1e6:,.1f} MB) {are} in {target}")
 
 
 def _suffix(key: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from container.modeling.insight_settings import Evaluation
+from container.report.charts import plural
 from container.report.facts import PROBABILITY, Judgement, as_cell
 from manager.console import Terminal
 from manager.predictor import Prediction
@@ -64,7 +65,10 @@ def write_predictions(file: Path, rows: Sequence[LabeledPrediction]) -> None:
 
 
 def judged(rows: Sequence[LabeledPrediction], settings: Evaluation) -> Judgement | None:
-    """Return how good the predictions of images are whose class is known; None: there are none."""
+    """Return how good the predictions of images are whose class is known; None: there are none.
+
+    It tells of the classes alone that occur in the labels or in the predictions: the others say nothing of the model.
+    """
     import numpy as np
 
     from container.report.judging import judge
@@ -74,12 +78,13 @@ def judged(rows: Sequence[LabeledPrediction], settings: Evaluation) -> Judgement
         return None
     classes = tuple(known[0].prediction.probabilities)
     positions = {name: position for position, name in enumerate(classes)}
-    return judge(
+    judgement = judge(
         np.array([positions[row.label] for row in known], np.int64),
         np.array([tuple(row.prediction.probabilities.values()) for row in known], np.float32),
         classes,
         settings,
     )
+    return _of_occurring_classes(judgement)
 
 
 def show_predictions(rows: Sequence[LabeledPrediction], settings: Evaluation, terminal: Terminal) -> None:
@@ -89,9 +94,28 @@ def show_predictions(rows: Sequence[LabeledPrediction], settings: Evaluation, te
         counts = Counter(row.prediction.label for row in rows)
         table = [(name, f"{counts[name]:,}") for name in rows[0].prediction.probabilities] if rows else []
         terminal.table("Predictions", ("class", "images"), table)
-        terminal.plain(f"{len(rows):,} images, none of which lies in a folder that is called as a class")
+        terminal.plain(f"{plural(len(rows), 'image')}, in no folder that is called as a class")
         return
-    show_judgement(judgement, f"Classification of {judgement.images:,} images, labeled by their folders", terminal)
+    show_judgement(judgement, f"Classification of {plural(judgement.images, 'image')}, labeled by folders", terminal)
     terminal.plain(f"accuracy {judgement.accuracy:.4f}, macro F1 {judgement.macro_average.f1:.4f}")
+    classes = len(rows[0].prediction.probabilities)
+    if absent := classes - len(judgement.classes):
+        are = "is" if absent == 1 else "are"
+        terminal.prose(f"{absent:,} of {classes:,} classes {are} left out: no image here is labeled or predicted so")
     if unknown := len(rows) - judgement.images:
-        terminal.prose(f"{unknown:,} further images lie in no folder that is called as a class")
+        terminal.prose(f"not judged: {plural(unknown, 'image')} in no folder that is called as a class")
+
+
+def _of_occurring_classes(judgement: Judgement) -> Judgement:
+    from container.report.judging import macro_average
+
+    matrix = judgement.confusion_matrix
+    kept = [position for position, counts in enumerate(matrix) if any(counts) or any(row[position] for row in matrix)]
+    classes = tuple(judgement.classes[position] for position in kept)
+    return judgement.model_copy(
+        update={
+            "classes": classes,
+            "macro_average": macro_average(classes),
+            "confusion_matrix": tuple(tuple(matrix[true][predicted] for predicted in kept) for true in kept),
+        }
+    )

@@ -133,7 +133,7 @@ def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> bool:
     with ctrl_c_as_event() as leave:
         description = _show_until_end(aws, job, terminal, leave)
     if description is None:
-        terminal.plain(f"\n{job} goes on. {stop_hint}")
+        terminal.prose(f"\n{job} goes on. {stop_hint}")
         return False
     status = description["TrainingJobStatus"]
     if status == "Failed":

@@ -8,20 +8,25 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.text import Text
 
 from container.dataset.index import find_images
 from container.errors import DataError
+from container.report.charts import plural
 from manager.console import Terminal
 from manager.errors import ImageRefusedError
 from manager.labeled_predictions import LabeledPrediction, folders_around, label_of
-from manager.predictor import ENCODED, PARALLEL_REQUESTS, Predictor
+from manager.predictor import ENCODED, PARALLEL_REQUESTS, URL, Predictor
 
 URL_SCHEMES = ("http://", "https://")
 URL_TIMEOUT_SECONDS = 30
 # More than any endpoint takes.
 MOST_URL_BYTES = 32 << 20
-BAR_WIDTH = 20
+BAR_WIDTH, LEAST_BAR_WIDTH = 20, 4
+# What reads 1.0000, and alone fills a bar.
+CERTAIN = 0.99995
 # A table of more is for a file: `--output`.
 MOST_ROWS = 200
 # Beside a class, which of two comes second is no news.
@@ -110,7 +115,7 @@ def show(rows: Sequence[LabeledPrediction], refusals: Sequence[Refusal], termina
         terminal.prose(f"{len(rows) - MOST_ROWS:,} more are not shown: --output FILE writes them all")
     for refusal in refusals:
         terminal.warn(f"{refusal.name}: {refusal.reason}")
-    summary = f"{len(rows):,} of {len(rows) + len(refusals):,} images predicted"
+    summary = f"{len(rows):,} of {plural(len(rows) + len(refusals), 'image')} predicted"
     if known := [row for row in rows if row.label]:
         right = sum(row.is_right for row in known)
         summary += f"; {right:,} of {len(known):,} as their folders say ({right / len(known):.1%})"
@@ -121,6 +126,11 @@ def _sources(text: str, terminal: Terminal) -> Iterator[Source]:
     if text.lower().startswith(URL_SCHEMES):
         yield Source(text)
         return
+    if URL.match(text):
+        hint = "; --batch_transform takes a folder on S3" if text.lower().startswith("s3://") else ""
+        raise DataError(
+            f"{text} is not taken: name a file, a folder with images, or a URL of http:// or https://{hint}"
+        )
     path = Path(text).expanduser()
     if not path.is_dir():
         if not path.exists():
@@ -155,15 +165,29 @@ def _fetch(url: str) -> bytes:
     return content
 
 
-def _row(row: LabeledPrediction, columns: int) -> tuple[str | Text, ...]:
+@dataclass(frozen=True)
+class _Bar:
+    """Shows a probability as long as its column is wide: whole in a narrow terminal, too."""
+
+    probability: float
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(LEAST_BAR_WIDTH, BAR_WIDTH).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(options.max_width, BAR_WIDTH)
+        filled = min(round(self.probability * width), width - (self.probability < CERTAIN))
+        yield Text("█" * filled, style="cyan") + Text("░" * (width - filled), style="dim")
+
+
+def _row(row: LabeledPrediction, columns: int) -> tuple[RenderableType, ...]:
     prediction = row.prediction
     style = ("green" if row.is_right else "bold red") if row.label else ""
-    filled = round(prediction.probability * BAR_WIDTH)
-    cells: list[str | Text] = [
+    cells: list[RenderableType] = [
         row.path,
         Text(prediction.label, style=style),
         f"{prediction.probability:.4f}",
-        Text("█" * filled, style="cyan") + Text("░" * (BAR_WIDTH - filled), style="dim"),
+        _Bar(prediction.probability),
     ]
     if len(prediction.probabilities) >= FEWEST_FOR_SECOND:
         second = prediction.ranked[1]

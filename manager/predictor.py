@@ -4,8 +4,10 @@ import contextlib
 import io
 import itertools
 import json
+import re
+import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -22,16 +24,24 @@ from pydantic import BaseModel, ConfigDict
 from container.errors import DataError
 from manager.aws import Aws, error_code
 from manager.endpoint import DELETING, FAILED, EndpointState, describe_endpoint
-from manager.errors import AwsError, EndpointError, ImageRefusedError
+from manager.errors import AnswerError, AwsError, EndpointError, ImageRefusedError
 from manager.plan import is_gone
 
 ENCODED, ARRAY = "application/x-image", "application/x-npy"
 """Content types of an encoded image, of whatever format, and of pixels."""
 VERBOSE = "application/json;verbose"
+SERVED_BY_OTHERS = "such answers are a function's of your own (`serving.output_fn`), or another image's"
+"""Where an answer comes from that is not in the project's own form."""
 PARALLEL_REQUESTS = 8
 # An endpoint that has too much to do says so by 503, and can have time a moment later.
 RETRIES, FIRST_WAIT_SECONDS = 5, 0.5
 INVALID = ("ValidationError", "ValidationException")
+# A drive's letter is no scheme.
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+TAKEN = (
+    "name the path of a file, give an array of the shape (height, width) or (height, width, channels), or (images, "
+    "height, width, channels) for several, or a list of paths and arrays"
+)
 
 Pixels = NDArray[Any]
 
@@ -95,26 +105,38 @@ class Predictor:
         Raises:
             ImageRefusedError: the endpoint does not predict an image, with its reason.
             EndpointError: there is no such endpoint, or its answer is none of ours.
-            DataError: a file cannot be read.
+            DataError: a file cannot be read, or something is no image; of a list it tells which.
             AwsError: AWS refuses, or does not answer.
         """
         if isinstance(images, str | Path):
-            return self.predict_body(_read(Path(images)), ENCODED)
-        if isinstance(images, np.ndarray):
-            is_batch = images.ndim == 4
-            found = self._predictions(_npy(images if is_batch else _one(images)), ARRAY)
+            return self.predict_body(_read(images), ENCODED)
+        if hasattr(images, "__array__"):
+            pixels = np.asarray(images)
+            is_batch = pixels.ndim == 4
+            found = self._predictions(_npy(_checked(pixels) if is_batch else _one(pixels)), ARRAY)
             return found if is_batch else _only(found)
+        if isinstance(images, Mapping | bytes | bytearray | memoryview) or not isinstance(images, Iterable):
+            raise _no_image(images)
+        several = tuple(images)
+        for place, image in enumerate(several):
+            with _named(place):
+                _check_one(image)
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
-            return tuple(pool.map(self._predict_one, images))
+            futures = [pool.submit(self._predict_one, place, image) for place, image in enumerate(several)]
+            try:
+                return tuple(future.result() for future in futures)
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def predict_body(self, body: bytes, content_type: str) -> Prediction:
         """Ask what is in one image, as bytes of a content type that the endpoint knows; raises what `predict` does."""
         return _only(self._predictions(body, content_type))
 
-    def _predict_one(self, image: str | Path | Pixels) -> Prediction:
-        if isinstance(image, str | Path):
-            return self.predict_body(_read(Path(image)), ENCODED)
-        return _only(self._predictions(_npy(_one(np.asarray(image))), ARRAY))
+    def _predict_one(self, place: int, image: str | Path | Pixels) -> Prediction:
+        with _named(place):
+            if isinstance(image, str | Path):
+                return self.predict_body(_read(image), ENCODED)
+            return _only(self._predictions(_npy(_one(np.asarray(image))), ARRAY))
 
     def _predictions(self, body: bytes, content_type: str) -> tuple[Prediction, ...]:
         for attempt in itertools.count():
@@ -123,6 +145,8 @@ class Predictor:
             except ImageRefusedError as error:
                 if error.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt == RETRIES:
                     raise
+            except AnswerError as error:
+                raise AnswerError(self._with_other_way(error)) from None
             time.sleep(FIRST_WAIT_SECONDS * 2**attempt)
         raise AssertionError("unreachable")
 
@@ -137,6 +161,14 @@ class Predictor:
                 raise self._translated(error) from None
             content: bytes = answer["Body"].read()
         return content
+
+    def _with_other_way(self, error: AnswerError) -> str:
+        command = ["aws", "sagemaker-runtime", "invoke-endpoint", "--endpoint-name", self.endpoint]
+        command += ["--content-type", ENCODED, "--body", "fileb://photo.jpg", *self.aws.options, "answer"]
+        return (
+            f"the endpoint {self.endpoint!r} answers in a form of its own: {error}; {SERVED_BY_OTHERS}. "
+            f"`{shlex.join(command)}` takes its answers as they are: see docs/serving.md"
+        )
 
     def _translated(self, error: ClientError) -> Exception:
         """Return what an error of InvokeEndpoint means for the caller; one that AWS itself is the cause of stays."""
@@ -171,16 +203,13 @@ def parse_predictions(content: bytes) -> tuple[Prediction, ...]:
     """Return what the container's answer in application/json;verbose says, an entry per image.
 
     Raises:
-        EndpointError: it is no such answer.
+        AnswerError: it is no such answer.
     """
     try:
         return tuple(answer.prediction() for answer in _Answers.model_validate_json(content).predictions)
     except ValueError:
         shown = content[:100].decode(errors="replace")
-        raise EndpointError(
-            f"an answer is none of application/json;verbose: {shown!r}; does another image serve, or an output_fn of "
-            "your own?"
-        ) from None
+        raise AnswerError(f"an answer is none of {VERBOSE}: {shown!r}") from None
 
 
 class _Answer(BaseModel):
@@ -223,15 +252,61 @@ def _reason(answer: Any) -> str:
     return " ".join(original.split()) or "it gives no reason"
 
 
-def _read(file: Path) -> bytes:
+def _read(file: str | Path) -> bytes:
+    if isinstance(file, str) and URL.match(file):
+        raise DataError(f"{file} is a URL, and Predictor reads files of this machine: download it first")
     try:
-        return file.read_bytes()
+        return Path(file).read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from None
 
 
+@contextlib.contextmanager
+def _named(place: int) -> Iterator[None]:
+    """Let an error that has to do with one image of a list tell with which."""
+    try:
+        yield
+    except ImageRefusedError as error:
+        raise ImageRefusedError(f"images[{place}]: {error}", error.status) from None
+    except DataError as error:
+        raise DataError(f"images[{place}]: {error}") from None
+
+
+def _check_one(image: Any) -> None:
+    """Raise DataError of what is no image of a list, as far as that is known before it is sent."""
+    if isinstance(image, str | Path):
+        return
+    if not (hasattr(image, "__array__") or isinstance(image, list | tuple)):
+        raise _no_image(image)
+    try:
+        pixels = np.asarray(image)
+    except ValueError:
+        raise _no_image(image) from None
+    _one(pixels)
+
+
+def _no_image(found: Any) -> DataError:
+    kind = type(found)
+    named = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    hint = ""
+    if isinstance(found, bytes | bytearray):
+        hint = f" (predict_body(content, {ENCODED!r}) takes the bytes of an image's file)"
+    elif hasattr(found, "__array_interface__"):
+        hint = " (numpy.asarray makes an array of it)"
+    return DataError(f"an object of the type {named} is no image: {TAKEN}{hint}")
+
+
+def _checked(pixels: Pixels) -> Pixels:
+    """Return an array that holds numbers, and any at all."""
+    if not pixels.size or pixels.dtype.kind not in "buif":
+        what = f"of the type {pixels.dtype}" if pixels.size else f"of the shape {pixels.shape}, without any pixel,"
+        raise DataError(f"an array {what} is no image: {TAKEN}")
+    return pixels
+
+
 def _one(pixels: Pixels) -> Pixels:
     """Return the pixels of one image as a batch of one, of shape (1, height, width, channels)."""
+    _checked(pixels)
     if pixels.ndim not in (2, 3):
         raise DataError(
             f"pixels of the shape {pixels.shape} are no image: it is (height, width) or (height, width, channels), or "

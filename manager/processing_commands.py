@@ -51,8 +51,8 @@ def finish(session: Session, job: str) -> bool:
     """
     ended = _follow(session, job)
     if ended is None:
-        session.terminal.plain(
-            f"\n{job} goes on. Follow it again, and finish it, by `{AGAIN} {job}`, stop it by `... {job} --stop`."
+        session.terminal.prose(
+            f"\n{job} goes on. Follow it again, and finish it, by `{AGAIN} {job}`, stop it by `{AGAIN} {job} --stop`."
         )
         return False
     status = ended["ProcessingJobStatus"]

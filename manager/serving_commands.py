@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from container.modeling.hosting_settings import Hosting
+from container.report.charts import plural
 from manager import (
     batch_transform,
     endpoint,
@@ -19,7 +20,7 @@ from manager import (
 )
 from manager import serving_monitoring as monitoring
 from manager.aws import FAILURES
-from manager.endpoint import FAILED, IN_SERVICE, EndpointState
+from manager.endpoint import DELETING, FAILED, IN_SERVICE, EndpointState
 from manager.errors import AwsError, EndpointError, JobError
 from manager.monitoring import ENDED
 from manager.plan import Plan
@@ -55,11 +56,16 @@ def deploy(session: Session, job: str) -> str:
     return str(config["EndpointConfigName"])
 
 
-def await_deployment(session: Session, config: str) -> bool:
+def await_deployment(session: Session, config: str, *, is_removed_next: bool = False) -> bool:
     """Follow the endpoint until it serves by a configuration, and remove what it does not use any more.
 
+    Args:
+        session: the session.
+        config: the endpoint configuration.
+        is_removed_next: whether the endpoint is removed after this, whatever becomes of it.
+
     Returns:
-        Whether it was followed so far.
+        Whether it was followed so far; where Ctrl-C ended that, it is told how the endpoint is looked at and removed.
 
     Raises:
         ProjectError: it failed, with the reason and the last lines of its log, or AWS refuses.
@@ -67,7 +73,11 @@ def await_deployment(session: Session, config: str) -> bool:
     settings, terminal, name = session.settings, session.terminal, names.endpoint(session.settings)
     is_over, state = monitoring.wait_for_endpoint(session.aws, name, terminal)
     if not is_over:
-        terminal.plain(f"\n{name} goes on. Follow it by `{session.command} --deploy`, end it by `... --undeploy`.")
+        if not is_removed_next:
+            # To deploy anew would not be to look: without the same --set it changes the endpoint again.
+            still = f" ({state.status})" if state else ""
+            tells, removes = f"{session.command} --status", f"{session.command} --undeploy"
+            terminal.prose(f"\n{name} goes on{still}. `{tells}` tells how it is, `{removes}` removes it.")
         return False
     if state is None:
         raise EndpointError(f"the endpoint {name} was deleted meanwhile")
@@ -100,7 +110,8 @@ def predict(session: Session, named: Sequence[str], output: Path | None = None) 
         labeled_predictions.write_predictions(output, rows)
         session.terminal.plain(f"the predictions are in {output}")
     if refusals:
-        raise EndpointError(f"{len(refusals):,} of {len(images):,} images were not predicted: see above")
+        were = "was" if len(refusals) == 1 else "were"
+        raise EndpointError(f"{len(refusals):,} of {plural(len(images), 'image')} {were} not predicted: see above")
 
 
 def undeploy(session: Session) -> None:
@@ -123,6 +134,8 @@ def settle(session: Session) -> None:
         ProjectError: the endpoint is another project's, or AWS refuses.
     """
     found = endpoint.read_endpoint(session.aws, session.settings)
+    if found and found.is_busy and found.status != DELETING:
+        session.terminal.prose(f"{found.name} is {found.status}: SageMaker takes no other change before that is over")
     if found and found.is_busy and not monitoring.wait_for_endpoint(session.aws, found.name, session.terminal)[0]:
         raise EndpointError(f"the endpoint {found.name} still changes: --undeploy removes it when that is over")
 
@@ -142,7 +155,7 @@ def launch_batch_transform(session: Session, named: str, job: str) -> str:
     name = names.transform_job(settings, datetime.now())
     batch = batch_transform.read_batch(session.aws, settings, named, name, session.terminal)
     model = _model_request(session, served_model.trained_model(session, job, hosting), hosting)
-    session.terminal.heading(f"Transform job {name} of {batch.images:,} images with the model of {job}")
+    session.terminal.heading(f"Transform job {name} of {plural(batch.images, 'image')} with the model of {job}")
     if not session.aws.endpoint_url and (url := names.console_url(session.aws.place, name, "transform-jobs")):
         session.terminal.plain(f"  its page in the console is {url}")
     machines = Machines(hosting.instance_type, hosting.instance_count)
@@ -167,13 +180,16 @@ def monitor_transform(session: Session, job: str) -> bool:
     ended = monitoring.follow_transform_job(session.aws, job, session.terminal)
     again, stop = f"{session.command} --monitor {job}", f"{session.command} --stop_transform {job}"
     if ended is None:
-        session.terminal.plain(f"\n{job} goes on. Follow it again by `{again}`, stop it by `{stop}`.")
+        session.terminal.prose(f"\n{job} goes on. Follow it again by `{again}`, stop it by `{stop}`.")
         return False
-    _remove_input(session, job)
     status = ended["TransformJobStatus"]
+    # What is missing is known as long as the uploaded images are there.
+    missing = _missing(session, ended) if status == FAILED else ""
+    _remove_input(session, job)
     if status == FAILED:
         reason = ended.get("FailureReason", "SageMaker gives no reason")
-        raise JobError(f"{job} failed: {reason}{_hint_of_outputs(session, ended)}")
+        hint = _hint_of_outputs(session, ended)
+        raise JobError(f"{job} failed: {reason}{f'; {missing}' if missing and hint else ''}{hint}")
     if status == monitoring.STOPPED:
         raise JobError(f"{job} was stopped before it was done: {monitoring.STORES_NOTHING}")
     session.terminal.done(f"{job} completed")
@@ -184,11 +200,14 @@ def transform_results(session: Session, job: str) -> None:
     """Fetch what a transform job predicted into `results/JOB/predictions.csv`, and show it.
 
     Raises:
-        ProjectError: the job does not exist, is not over or left nothing, or AWS refuses.
+        JobError: the job failed, or does not exist; of one that failed what it predicted is shown.
+        ProjectError: the job is not over or left nothing, or AWS refuses.
     """
     from manager import transform_results
 
     description = monitoring.describe_transform_job(session.aws, job)
+    has_failed = description["TransformJobStatus"] == FAILED
+    missing = _missing(session, description) if has_failed else ""
     if description["TransformJobStatus"] in ENDED:
         _remove_input(session, job)
     rows = transform_results.collect(session.aws, description, session.terminal)
@@ -196,6 +215,9 @@ def transform_results(session: Session, job: str) -> None:
     labeled_predictions.write_predictions(file, rows)
     labeled_predictions.show_predictions(rows, session.settings.evaluation, session.terminal)
     session.terminal.plain(f"the predictions are in {file.relative_to(session.project_root)}")
+    if has_failed:
+        reason = description.get("FailureReason", "SageMaker gives no reason")
+        raise JobError(f"{job} failed: {reason}; {missing or 'what it did not predict is missing here'}")
 
 
 def stop_transform(session: Session, job: str) -> None:
@@ -221,13 +243,13 @@ def await_stopped_transform(session: Session, job: str) -> None:
         _remove_input(session, job)
     else:
         again = f"{session.command} --monitor {job}"
-        session.terminal.plain(
+        session.terminal.prose(
             f"\n{job} is still being stopped: `{again}` removes what was uploaded for it after that."
         )
 
 
 def warn_of_endpoint(session: Session) -> None:
-    """Warn of an endpoint of the project's that is left running, with its cost and how to end it.
+    """Warn of an endpoint of the project's that is left running, with its cost and how to end it, or that failed.
 
     Raises:
         AwsError: there are no credentials or no region.
@@ -235,7 +257,10 @@ def warn_of_endpoint(session: Session) -> None:
     name = names.endpoint(session.settings)
     try:
         state = endpoint.describe_endpoint(session.aws, name)
-        if state is None or state.status == FAILED or not training.is_own(session.aws, session.settings, state.arn):
+        if state is None or not training.is_own(session.aws, session.settings, state.arn):
+            return
+        if state.status == FAILED:
+            session.terminal.warn(f"the endpoint {_failure(session, state)}")
             return
         machines, models = endpoint.machines_of(session.aws, state), endpoint.models_of(session.aws, state.config)
     except (AwsError, *FAILURES) as error:
@@ -283,6 +308,12 @@ def _hint_of_outputs(session: Session, description: Any) -> str:
     return f"; --transform_results {description['TransformJobName']} fetches what it predicted"
 
 
+def _missing(session: Session, description: Any) -> str:
+    from manager import transform_results
+
+    return transform_results.missing_images(session.aws, description, session.project_root / results.FOLDER)
+
+
 def _remove_input(session: Session, job: str) -> None:
     """Remove the images that were uploaded for a transform job that is over, or was never launched."""
     try:
@@ -303,13 +334,20 @@ def _raise_failure(session: Session, state: EndpointState) -> None:
     """Tell the last lines of the endpoint's log, and raise EndpointError with the reason."""
     for line in monitoring.last_log_lines(session.aws, state.name):
         session.terminal.prose(line)
-    reason = state.failure or "SageMaker gives no reason; its log may, above"
     if state.status == IN_SERVICE:
         served = endpoint.read_served(session.aws, session.settings)
         session.carry_out(endpoint.plan_cleanup(served, state.config, endpoint.models_of(session.aws, state.config)))
-        raise EndpointError(f"{state.name} was not changed, and serves by {state.config} as before: {reason}")
+        raise EndpointError(f"{state.name} was not changed, and serves by {state.config} as before: {_reason(state)}")
+    raise EndpointError(_failure(session, state))
+
+
+def _failure(session: Session, state: EndpointState) -> str:
     end = f"; `{session.command} --undeploy` removes it" if state.status == FAILED else ""
-    raise EndpointError(f"{state.name} is {state.status}: {reason}{end}")
+    return f"{state.name} is {state.status}: {_reason(state)}{end}"
+
+
+def _reason(state: EndpointState) -> str:
+    return state.failure or f"SageMaker gives no reason; its log {names.endpoint_log_group(state.name)} may"
 
 
 def _tell_running(session: Session, state: EndpointState) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from container.report.charts import plural
 from manager import names
 from manager.aws import Aws
 from manager.calls import ObjectPath
@@ -29,12 +30,13 @@ def wait_for_endpoint(aws: Aws, name: str, terminal: Terminal) -> tuple[bool, En
     """Show how an endpoint comes along until nothing of it changes any more; Ctrl-C ends the showing, nothing else.
 
     Returns:
-        Whether it was followed to that moment, and what it is then; None: it is gone.
+        Whether it was followed to that moment, and what the last look at it told; None: it is gone, or was never
+        looked at.
 
     Raises:
         AwsError: AWS does not answer.
     """
-    began, shown = time.monotonic(), ""
+    began, shown, state = time.monotonic(), "", None
     with ctrl_c_as_event() as leave, terminal.status() as set_status:
         for state in looks(lambda: describe_endpoint(aws, name), leave, set_status):
             status = state.status if state else "gone"
@@ -44,7 +46,7 @@ def wait_for_endpoint(aws: Aws, name: str, terminal: Terminal) -> tuple[bool, En
             if state is None or not state.is_busy:
                 return True, state
             set_status(f"{status} for {duration(time.monotonic() - began)}")
-    return False, None
+    return False, state
 
 
 def last_log_lines(aws: Aws, endpoint: str) -> tuple[str, ...]:
@@ -125,8 +127,13 @@ def wait_for_transform_job(aws: Aws, job: str, terminal: Terminal) -> bool:
 
 def input_name(description: Any) -> str:
     """Return the name of the folder that a transform job predicts."""
+    return input_folder(description).key.rstrip("/").rpartition("/")[2]
+
+
+def input_folder(description: Any) -> ObjectPath:
+    """Return where the images of a transform job lie, or lay."""
     source = description["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
-    return ObjectPath.parse(source).key.rstrip("/").rpartition("/")[2]
+    return ObjectPath.parse(source).as_folder()
 
 
 def output_folder(description: Any) -> ObjectPath:
@@ -153,4 +160,5 @@ def output_keys(aws: Aws, folder: ObjectPath) -> tuple[str, ...]:
 def _look_at_transform_job(aws: Aws, job: str, reader: LogReader) -> Look:
     description = describe_transform_job(aws, job)
     lines, done = tuple(reader.new_lines()), len(output_keys(aws, output_folder(description)))
-    return Look(description, description["TransformJobStatus"], lines, f", {done:,} images are done")
+    are = "is" if done == 1 else "are"
+    return Look(description, description["TransformJobStatus"], lines, f", {plural(done, 'image')} {are} done")

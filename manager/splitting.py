@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 
 from container.dataset.assign import shares
+from container.dataset.findings import RULES
+from container.dataset.inspection import colliding_names
 from container.dataset.record import SETS, ClassCounts, Split
 from container.dataset.split import SplitOutcome
 from container.dataset.text import printable
+from container.report.charts import plural
 from manager.console import Terminal
 
 BAD_FILES_SHOWN = 10
 LACKING_SHOWN = 5
+COLLIDING_SHOWN = 5
 
 
 def show_split(outcome: SplitOutcome, data_directory: str, sets_path: str, terminal: Terminal) -> None:
     """Say which images went where, and what may surprise."""
     split = outcome.split
     _show_counts(split, terminal)
+    _show_classes(split, terminal)
     _show_groups(outcome, terminal)
     _show_difference(split, terminal)
     _show_left_out(split, terminal)
@@ -38,6 +43,19 @@ def _show_counts(split: Split, terminal: Terminal) -> None:
     )
 
 
+def _show_classes(split: Split, terminal: Terminal) -> None:
+    """Tell of classes that --check calls a problem."""
+    names = [row.name for row in split.classes]
+    if len(names) == 1:
+        rule = RULES["one_class"]
+        terminal.warn(f"{rule.title}, {printable(names[0])!r}: {rule.remedy}")
+    if groups := colliding_names(names):
+        rule = RULES["class_names"]
+        shown = "; ".join(" and ".join(repr(printable(name)) for name in group) for group in groups[:COLLIDING_SHOWN])
+        more = f", and {len(groups) - COLLIDING_SHOWN:,} more such" if len(groups) > COLLIDING_SHOWN else ""
+        terminal.warn(f"{rule.title}, {shown}{more}: {rule.remedy}")
+
+
 def _show_groups(outcome: SplitOutcome, terminal: Terminal) -> None:
     split, grouping, source = outcome.split, outcome.grouping, outcome.source
     if split.given_sets:
@@ -50,23 +68,24 @@ def _show_groups(outcome: SplitOutcome, terminal: Terminal) -> None:
         )
     if grouping.groups:
         terminal.plain(
-            f"  {grouping.images:,} images stay together in {len(grouping.groups):,} groups: {grouping.identical:,} "
-            f"are the same file, {grouping.alike:,} were found alike by --check, data.group_by finds something in "
-            f"{len(grouping.keys):,}"
+            f"  {grouping.images:,} images stay together in {plural(len(grouping.groups), 'group')}: "
+            f"{grouping.identical:,} are the same file, {grouping.alike:,} were found alike by --check, data.group_by "
+            f"finds something in {len(grouping.keys):,}"
         )
     if not outcome.was_checked:
         terminal.plain(
             "  not looked for: images that are nearly the same; --check finds them, and they stay together then"
         )
     elif outcome.changed_since_check:
+        are, them = ("is", "it") if outcome.changed_since_check == 1 else ("are", "them")
         terminal.warn(
-            f"{outcome.changed_since_check:,} images are new or changed since --check, or it died before it compared "
-            "them: run it again"
+            f"{plural(outcome.changed_since_check, 'image')} {are} new or changed since --check, or it died before it "
+            f"compared {them}: run it again"
         )
     if grouping.unmatched:
         terminal.warn(
-            f"data.group_by finds nothing in the paths of {len(grouping.unmatched):,} images, such as "
-            f"{printable(grouping.unmatched[0])}: each stays alone"
+            f"data.group_by finds nothing in {plural(len(grouping.unmatched), 'path')}, such as "
+            f"{printable(grouping.unmatched[0])}: each of these images stays alone"
         )
     _show_conflicts(outcome, terminal)
 
@@ -82,11 +101,11 @@ def _show_conflicts(outcome: SplitOutcome, terminal: Terminal) -> None:
         classes += not tied_by_key and len({owners[position][1] for position in group}) > 1
         leaks += len({owners[position][0] for position in group}) > 1
     if classes:
-        terminal.warn(f"{classes:,} images lie in several classes at once: --check names them")
+        terminal.warn(f"images of several classes are alike, in {plural(classes, 'group')}: --check names them")
     if leaks:
         terminal.warn(
-            f"{leaks:,} groups of images that belong together lie in several of the sets that were there already: the "
-            "model will be judged by images that it knows; --check names them"
+            f"images that belong together, in {plural(leaks, 'group')}, lie in several of the sets that were there "
+            "already: the model will be judged by images that it knows; --check names them"
         )
 
 
@@ -122,7 +141,8 @@ def _show_left_out(split: Split, terminal: Terminal) -> None:
             "folders, or move it away"
         )
     if split.unlabeled:
-        terminal.warn(f"left out {split.unlabeled:,} images without a row in labels.csv: add rows, or move them away")
+        left = plural(split.unlabeled, "image")
+        terminal.warn(f"left out {left} without a row in labels.csv: add rows, or move away what has none")
     kinds = (
         (left_out.hidden, "hidden"),
         (left_out.other_files, "without an image's extension or outside the class folders"),
@@ -133,11 +153,13 @@ def _show_left_out(split: Split, terminal: Terminal) -> None:
     for file in left_out.bad_files[:BAD_FILES_SHOWN]:
         terminal.warn(f"left out {file.path}: {file.reason}")
     if more := left_out.bad_files[BAD_FILES_SHOWN:]:
-        terminal.warn(f"left out {len(more):,} more such files: split.json beside the sets names them all")
+        terminal.warn(f"left out {plural(len(more), 'more such file')}: split.json beside the sets names them all")
 
 
 def _show_labels(split: Split, terminal: Terminal) -> None:
     if split.labels:
-        terminal.plain(f"  labels.csv has rows for {split.labels.labeled:,} of {split.total:,} images")
+        images = plural(split.total + split.unlabeled, "image")
+        terminal.plain(f"  labels.csv has rows for {split.labels.labeled:,} of {images}")
         if lines := split.labels.unmatched_lines:
-            terminal.warn(f"{len(lines):,} rows of labels.csv name no image of a class, the first in line {lines[0]:,}")
+            which = "names no image of a class:" if len(lines) == 1 else "name no image of a class, the first in"
+            terminal.warn(f"{plural(len(lines), 'row')} of labels.csv {which} line {lines[0]:,}")

@@ -39,7 +39,7 @@ def follow(aws: Aws, job: str, terminal: Terminal, stop_hint: str) -> TuningJob 
     with ctrl_c_as_event() as leave:
         tuning = _show_until_end(aws, job, terminal, leave)
     if tuning is None:
-        terminal.plain(f"\n{job} goes on. {stop_hint}")
+        terminal.prose(f"\n{job} goes on. {stop_hint}")
         return None
     show(tuning, terminal)
     if tuning.status == "Failed":

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import data_handler
 from container.dataset.check import check_images
@@ -26,6 +27,8 @@ from container.dataset.split import split_images
 from container.dataset.text import printable
 from container.errors import DataError
 from container.modeling.settings import Data
+from manager.checking import show_check
+from manager.console import Terminal
 from tests.container.dataset.unwatched import Unwatched
 from tests.container.pages import read
 
@@ -263,6 +266,53 @@ def test_images_without_defects_have_no_findings(images: Path, capsys: pytest.Ca
     assert findings(images) == set()
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100, 160])
+def test_findings_are_read_in_a_narrow_terminal(images: Path, columns: int) -> None:
+    path = f"cat/{'summer-2019_' * 20}.png"
+    for number in range(1_200):
+        write(images / f"dog/{number}.jpg", b"")
+    write(images / path, b"no image")
+    data = Data(directory=str(images), check_directory=str(images.with_name("images-check")))
+    outcome = check_images(data, images.parent, Unwatched())
+    printed = io.StringIO()
+    out = Console(file=printed, width=columns, force_terminal=True, color_system=None, soft_wrap=True)
+    show_check(outcome, "images-check", "check.html", Terminal(out=out))
+    lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+    assert max(map(len, lines)) <= columns
+    start = lines.index("  problem  1,200  files without a byte")
+    assert lines[start + 1 : start + 4] == [
+        "                    dog/0.jpg, dog/1.jpg and 1,198 more",
+        "                    get them anew, or remove them",
+        "  problem      1  files that are no images, or damaged",
+    ]
+    assert path in "".join(line.strip() for line in lines[start + 4 :])
+
+
+def test_the_page_says_once_what_images_of_a_group_are_like(images: Path) -> None:
+    for number in range(2):
+        write(images / f"cat/copy-{number}_of_1.PNG", (images / "cat/01.png").read_bytes())
+    write(images / "dog/like 2.jpg", encoded(pixels(102), "JPEG", quality=80))
+    run(images)
+    page = read(images.with_name("images-check") / "check.html")
+    assert page.text.count("the same pixels") == page.text.count("3 images with the same pixels") == 1
+    assert page.text.count("2 images that are nearly the same") == 1
+    assert page.text.count("nearly the same as") == 0
+    assert page.rows[0] == ["level", "findings", "what, and what to do"]
+    assert page.rows[1] == ["warning", "3", "images that are the same a split keeps them in one set; one is enough"]
+    assert page.text.count("python data_handler.py --check --fix FOLDER") == 1
+    html = (images.with_name("images-check") / "check.html").read_text(encoding="utf-8")
+    assert "cat/<wbr>copy-<wbr>0_<wbr>of_<wbr>1<wbr>.PNG" in html
+
+
+def test_images_of_too_many_pixels_are_told_of_with_the_limit(images: Path) -> None:
+    write(images / "cat/large.png", encoded(Image.new("1", (20_000, 20_000))))
+    write(images / "cat/middling.png", encoded(pixels(70, side=60)))
+    run(images, "--set", "data.most_pixels=2000")
+    page = read(images.with_name("images-check") / "check.html")
+    assert ["cat/large.png", "400,000,000 pixels, more than data.most_pixels (2,000)"] in page.rows
+    assert ["cat/middling.png", "3,600 pixels, more than data.most_pixels (2,000)"] in page.rows
+
+
 def test_a_second_look_decodes_only_what_is_new_or_changed(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(images)
     assert "24 images: 24 decoded" in capsys.readouterr().out
@@ -287,17 +337,59 @@ class TestFixes:
         named, fixed = fixes(images), images.with_name("images-fixed")
         assert named["cat/photo.jfif"] == ("extension .jpg", "cat/photo.jpg")
         for path, why in (
-            ("cat/cut.jfif", "truncated"),
-            ("cat/page.jpg", "undecodable"),
-            ("cat/gone.png", "no_file"),
-            ("dog/pipe.png", "no_file"),
-            ("cat/caf\\udce9.png", "name_not_unicode"),
+            ("cat/page.jpg", "its content is no known image's"),
+            ("cat/gone.png", "it is a link to nowhere"),
+            ("dog/pipe.png", "it is no regular file"),
+            ("cat/caf\\udce9.png", "its name is not UTF-8, as a name in S3 must be"),
+            ("cat/large.png", "400,000,000 pixels, more than data.most_pixels (89,478,485)"),
+            ("cat/copy of 1.bmp", "the same pixels as cat/01.png, which stays"),
+            ("cat/3.png", "the same pixels as dog/cat 3.png, which is of another class"),
+            ("dog/cat 3.png", "the same pixels as cat/03.png, which is of another class"),
         ):
             assert named[path] == (f"left out: {why}", "")
+        assert named["cat/cut.jfif"][0].startswith("left out: image file is truncated")
+        assert list(named) == sorted(named)
         files = {path.relative_to(images).as_posix() for path in images.rglob("*") if not path.is_dir()}
         kept = {path.relative_to(fixed).as_posix() for path in fixed.rglob("*")}
         # That is a text, and no image.
         assert {printable(path) for path in files - kept} - set(named) == {"cat/BMW.txt"}
+
+    def test_what_was_left_out_is_counted_by_its_kind(self, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for number in range(2):
+            write(images / f"cat/cut{number}.jpg", jpeg(60 + number)[: -300 - number])
+            write(images / f"cat/twin of {number}.bmp", encoded(pixels(number), "BMP"))
+        assert run(images, "--fix") == 0
+        printed = capsys.readouterr().out
+        assert re.search(r"left out: images whose end is missing\s+2\s", printed)
+        assert re.search(r"left out: the same image as another one, which stays\s+2\s", printed)
+
+    def test_of_sets_that_exist_the_training_set_keeps_its_image(self, tmp_path: Path) -> None:
+        for name in ("test", "train"):
+            for number in range(3):
+                write(tmp_path / f"images/{name}/cat/{number}.png", encoded(pixels(10 * len(name) + number)))
+            write(tmp_path / f"images/{name}/cat/seen.png", encoded(pixels(99)))
+        run(tmp_path / "images", "--fix")
+        assert fixes(tmp_path / "images") == {
+            "test/cat/seen.png": ("left out: the same pixels as train/cat/seen.png, which stays", "")
+        }
+
+    def test_a_folder_of_other_things_is_refused_before_the_check(
+        self, images: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        said = "was not made from these images with these settings: remove it, or name another folder for --fix"
+        write(images.with_name("images-fixed") / "thesis.odt", b"years of work")
+        assert run(images, "--fix") == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert said in printed.err
+        assert not images.with_name("images-check").exists()
+        assert run(images, "--fix", str(images.with_name("other"))) == 0
+        write(images / "cat/new.png", encoded(pixels(60)))
+        capsys.readouterr()
+        assert run(images, "--fix", str(images.with_name("other"))) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert said in printed.err
 
     def test_an_image_that_gets_another_name_is_named(self, images: Path) -> None:
         write(images / "cat/A.png", encoded(pixels(60)))
@@ -397,7 +489,7 @@ def test_a_split_keeps_together_what_a_check_found_alike(images: Path, capsys: p
         assert len({path.parts[-3] for path in sets.glob(f"*/cat/{number:02}*")}) == 1
     write(images / "dog/new.png", encoded(pixels(60)))
     data_handler.main(split)
-    assert "1 images are new or changed since --check" in capsys.readouterr().err
+    assert "1 image is new or changed since --check" in capsys.readouterr().err
 
 
 class InterruptedAt(Unwatched):
@@ -456,6 +548,12 @@ def test_sets_that_share_an_image_are_a_problem(tmp_path: Path) -> None:
     write(tmp_path / "images/test/cat/seen.png", encoded(pixels(0)))
     assert run(tmp_path / "images", "--strict") == 1
     assert {("train/cat/0.png", "two_sets"), ("test/cat/seen.png", "two_sets")} <= findings(tmp_path / "images")
+
+
+def test_one_class_only_is_a_problem(images: Path) -> None:
+    shutil.rmtree(images / "dog")
+    assert run(images, "--strict") == 1
+    assert findings(images) == {("cat", "one_class")}
 
 
 def test_the_class_of_a_bad_file_is_its_class_folder_also_in_sets(tmp_path: Path) -> None:

@@ -164,6 +164,54 @@ class TestSplit:
         rows = [line for line in capsys.readouterr().out.splitlines() if "breed" in line]
         assert len(rows) == 133
 
+    def test_what_a_check_calls_a_problem_of_the_classes_is_told(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("Rose", "rose", "cafe\u0301", "caf\u00e9", "tulip"):
+            for number in range(3):
+                write(tmp_path / "images" / name / f"{number}.png")
+        # Also where nothing is to be done.
+        for _ in range(2):
+            assert run(tmp_path / "images") == 0
+            (line,) = capsys.readouterr().err.splitlines()
+            assert "class names that are the same but for case or form, 'Rose' and 'rose'; 'caf" in line
+            assert line.endswith(": bring them into one folder")
+            assert "tulip" not in line
+        shutil.rmtree(tmp_path / "images")
+        for number in range(3):
+            write(tmp_path / "images" / "rose" / f"{number}.png")
+        assert run(tmp_path / "images") == 0
+        said = "warning: images of one class only, 'rose': add a folder of another class: training needs two\n"
+        assert capsys.readouterr().err == said
+
+    def test_of_classes_whose_names_are_the_same_some_are_named(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in (form for letter in "abcdefgh" for form in (letter, letter.upper())):
+            for number in range(3):
+                write(tmp_path / "images" / name / f"{number}.png")
+        assert run(tmp_path / "images") == 0
+        assert "; 'E' and 'e', and 3 more such: bring them" in capsys.readouterr().err
+
+    def test_what_our_own_programs_leave_is_not_counted(self, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write(images / ".fixed.json", b"{}")
+        write(images / ".ingested.json", b"{}")
+        assert run(images) == 0
+        assert "left out" not in capsys.readouterr().out
+        write(images / "cat/.fixed.json", b"{}")
+        assert run(images) == 0
+        assert "left out   1 hidden" in capsys.readouterr().out
+
+    def test_images_that_are_alike_in_several_classes_are_counted_as_groups(
+        self, images: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("cat", "dog"):
+            write(images / name / "same.png", PNG + b"same")
+        assert run(images) == 0
+        printed = capsys.readouterr()
+        assert "warning: images of several classes are alike, in 1 group: --check names them" in printed.err
+        assert "2 images stay together in 1 group: 2 are the same file" in printed.out
+
 
 class TestLabels:
     def table(self, images: Path, text: str = "") -> None:
@@ -187,6 +235,18 @@ class TestLabels:
         assert "labels.csv has rows for 30 of 30 images" in printed.out
         assert "left out" not in printed.out + printed.err
 
+    def test_images_that_are_left_out_count_among_those_without_a_row(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for number in range(20):
+            write(tmp_path / f"images/{number}.png")
+        rows = "".join(f"{number}.png,{'ab'[number % 2]}\n" for number in range(18))
+        write(tmp_path / "images/labels.csv", f"image,label\n{rows}".encode())
+        assert run(tmp_path / "images") == 0
+        printed = capsys.readouterr()
+        assert "labels.csv has rows for 18 of 20 images" in printed.out
+        assert "left out 2 images without a row in labels.csv" in printed.err
+
     def test_bare_names_become_paths_and_rows_without_an_image_are_told(
         self, images: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -196,7 +256,7 @@ class TestLabels:
         assert sorted(rows) == ["5,dog/15.png", "7,cat/03.png", *["weight,image"] * 3]
         printed = capsys.readouterr()
         assert "labels.csv has rows for 2 of 30 images" in printed.out
-        assert "warning: 1 rows of labels.csv name no image of a class, the first in line 3" in printed.err
+        assert "warning: 1 row of labels.csv names no image of a class: line 3" in printed.err
 
     def test_again_is_unchanged_until_the_table_changes_or_goes(
         self, images: Path, capsys: pytest.CaptureFixture[str]
@@ -249,6 +309,21 @@ class TestLabels:
 
 
 class TestRefusedSplits:
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            ("", "a labels.csv beside them that tells each one's class would do as well (docs/data.md)"),
+            ("image,kind\n", "name the column of labels.csv that tells each one's class in data.class_column"),
+        ],
+    )
+    def test_images_without_classes(
+        self, images: Path, capsys: pytest.CaptureFixture[str], table: str, said: str
+    ) -> None:
+        if table:
+            write(images / "cat/labels.csv", table.encode())
+        assert run(images / "cat") == 1
+        assert f"one sub-folder of images per class; {said}" in error(capsys)
+
     @pytest.mark.parametrize(
         ("directory", "said"),
         [
@@ -372,6 +447,23 @@ class TestCommandLine:
             data_handler.main(arguments)
         assert raised.value.code == 2
 
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--check", "--prepare"], "not allowed with argument --check: run one after the other"),
+            (["--check", "--stable"], "--stable and --group_by go with the split, and --check does none: leave them"),
+            (["--ingest", "a.zip", "--group_by", "a"], "go with the split, and --ingest does none"),
+            (["--as_arrays", "--stable"], "go with the split, and --as_arrays does none"),
+        ],
+    )
+    def test_what_does_not_go_together_is_told(
+        self, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    ) -> None:
+        with pytest.raises(SystemExit) as raised:
+            data_handler.main(arguments)
+        assert raised.value.code == 2
+        assert said in capsys.readouterr().err
+
     def test_an_unknown_setting(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert data_handler.main(["--set", "data.sed=1"]) == 1
         assert "did you mean 'data.seed'?" in error(capsys)
@@ -413,19 +505,29 @@ class TestCommandLine:
         assert (on_terminal.returncode, piped.returncode, piped.stderr) == (0, 0, b"")
         assert b"Filling" not in on_terminal.stdout + piped.stdout
 
-    def test_ctrl_c_is_one_line(self, images: Path) -> None:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ([], "begins anew"),
+            (["--check"], "goes on where it was"),
+            (["--ingest", "s3://bucket/a"], "goes on where it was"),
+            (["--ingest", "a.zip"], "begins anew"),
+            (["--prepare"], "goes on where it was"),
+        ],
+    )
+    def test_ctrl_c_is_one_line(self, images: Path, arguments: list[str], said: str) -> None:
         # A config file is a program: this one waits to be interrupted.
         started = images.parent / "started"
         content = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(60)\n"
         config_file = write(images.parent / "slow.py", content.encode())
-        command = [sys.executable, str(ROOT / "data_handler.py"), "--config", str(config_file)]
+        command = [sys.executable, str(ROOT / "data_handler.py"), "--config", str(config_file), *arguments]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             while not started.exists() and process.poll() is None:
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)
             _, printed = process.communicate(timeout=20)
         assert process.returncode == 1
-        assert re.fullmatch(r"error: interrupted; .+\n", printed)
+        assert re.fullmatch(rf"error: interrupted; .+ {said}\n", printed)
 
     def test_help_imports_nothing_heavy(self) -> None:
         code = "import sys, data_handler\ntry: data_handler.main(['--help'])\nfinally: print(sorted(sys.modules))"

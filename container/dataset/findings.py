@@ -43,6 +43,7 @@ RULES: Mapping[str, Rule] = {
         Rule(
             "class_names", "class names that are the same but for case or form", "problem", "bring them into one folder"
         ),
+        Rule("one_class", "images of one class only", "problem", "add a folder of another class: training needs two"),
         Rule("small_class", "classes with fewer than 3 images", "problem", "add images, or remove the class"),
         Rule("same_image", "images that are the same", "warning", "a split keeps them in one set; one is enough"),
         Rule("near_two_classes", "nearly the same image under several classes", "warning", "see which class is right"),

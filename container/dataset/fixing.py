@@ -1,8 +1,8 @@
 """Writes a folder of images anew without what a check found: `data_handler.py --check --fix`.
 
 Images that need no change are linked or copied. What is in the way of a clear answer is left out, and named: damaged
-files, all but one of the same images, and all of those that lie under several classes. Near duplicates stay, since a
-split keeps them together.
+files, all but the first of the same images, and all of those that lie under several classes. Near duplicates stay,
+since a split keeps them together.
 """
 
 import csv
@@ -17,8 +17,10 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from container.dataset.filling import link_or_copy
+from container.dataset.findings import RULES
 from container.dataset.folders import exclusive, replacement
-from container.dataset.inspection import EXTENSIONS, file_of, reason_rule, trouble_of
+from container.dataset.index import FIXED
+from container.dataset.inspection import EXTENSIONS, file_of, look_findings, reason_rule, trouble_of
 from container.dataset.labels import LABELS_FILE
 from container.dataset.looks import FORMATS, Look, plain_image
 from container.dataset.pixels import orientation_of
@@ -31,11 +33,13 @@ from container.errors import DataError
 from container.modeling.settings import Data
 
 TABLE = "fixes.csv"
-# Lies in the new folder, hidden, and tells what it was made from.
-MARK = ".fixed.json"
 # Of photos that are encoded anew: https://pillow.readthedocs.io/en/stable/handbook/image-file-formats.html#jpeg-saving.
 JPEG_QUALITY = 95
 BATCH = 8
+REMEDY = "remove it, or name another folder for --fix"
+LEFT_OUT = "left out: "
+REPEATED = f"{LEFT_OUT}the same image as another one, which stays"
+IN_TWO_CLASSES = f"{LEFT_OUT}{RULES['two_classes'].title}"
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,11 @@ class Fix:
     target: str
     """Its path in the new folder; empty: it is left out."""
     what: str
-    """Empty: it stays as it is."""
+    """In words, for the table; empty: it stays as it is."""
     is_encoded: bool = False
     """Whether its pixels are written anew."""
+    counted_as: str = ""
+    """What is counted with it; empty: what has the same words."""
 
 
 def fix_images(data: Data, project: Path, target: Path, progress: Progress) -> Fixes:
@@ -81,13 +87,8 @@ def fix_images(data: Data, project: Path, target: Path, progress: Progress) -> F
     Raises:
         DataError: the folder holds something else, cannot be written, or the images were not checked.
     """
-    directory, new_folder = project / data.directory, Path(os.path.realpath(target))
-    images = Path(os.path.realpath(directory))
-    if images == new_folder or images in new_folder.parents or new_folder in images.parents:
-        raise DataError(f"the images ({images}) and what is written ({new_folder}) would lie one in the other")
-    progress.start("Looking for images")
-    source = read_source(directory, data.class_column, progress.advance, looks_inside=False, is_lenient=True)
-    mark = Mark(source.fingerprint(), data.class_column, data.most_pixels)
+    new_folder = _place(data, project, target)
+    source, mark = _read(data, project, progress)
     with exclusive(new_folder, lambda: progress.start("Waiting for another run to end")):
         folder = project / data.check_path
         with memory(folder) as known:
@@ -96,32 +97,72 @@ def fix_images(data: Data, project: Path, target: Path, progress: Progress) -> F
         if not unchanged:
             with replacement(new_folder) as new:
                 _write(source, fixes, new, progress)
-                (new / MARK).write_text(json.dumps(asdict(mark)), encoding="utf-8")
+                (new / FIXED).write_text(json.dumps(asdict(mark)), encoding="utf-8")
         fixes += _never_looked_into(source)
         _write_table(folder / TABLE, fixes)
-    counts = Counter(fix.what for fix in fixes)
-    conflicts = tuple(fix.path for fix in fixes if fix.what == "left out: it lies under several classes")
+    counts = Counter(fix.counted_as or fix.what for fix in fixes)
+    conflicts = tuple(fix.path for fix in fixes if fix.counted_as == IN_TWO_CLASSES)
     return Fixes(counts.pop("", 0), counts, conflicts, unchanged)
+
+
+def check_target(data: Data, project: Path, target: Path, progress: Progress) -> None:
+    """Look whether `fix_images` may write into a folder, so that this need not be found out after a long check.
+
+    Raises:
+        DataError: the folder holds something else, or there are no images.
+    """
+    folder = _place(data, project, target)
+    if _is_free(folder):
+        return
+    if not (folder / FIXED).is_file():
+        raise _not_ours(folder)
+    _check_mark(folder, _read(data, project, progress)[1])
+
+
+def _place(data: Data, project: Path, target: Path) -> Path:
+    """Return where the new folder is to lie."""
+    images, folder = Path(os.path.realpath(project / data.directory)), Path(os.path.realpath(target))
+    if images == folder or images in folder.parents or folder in images.parents:
+        raise DataError(f"the images ({images}) and what is written ({folder}) would lie one in the other")
+    return folder
+
+
+def _read(data: Data, project: Path, progress: Progress) -> tuple[ImageSource, Mark]:
+    progress.start("Looking for images")
+    directory = project / data.directory
+    source = read_source(directory, data.class_column, progress.advance, looks_inside=False, is_lenient=True)
+    return source, Mark(source.fingerprint(), data.class_column, data.most_pixels)
+
+
+def _is_free(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
+def _check_mark(folder: Path, mark: Mark) -> None:
+    try:
+        is_ours = json.loads((folder / FIXED).read_text(encoding="utf-8")) == asdict(mark)
+    except (OSError, ValueError):
+        is_ours = False
+    if not is_ours:
+        raise _not_ours(folder)
+
+
+def _not_ours(folder: Path) -> DataError:
+    return DataError(f"{folder} exists, and was not made from these images with these settings: {REMEDY}")
 
 
 def _is_done(folder: Path, mark: Mark, source: ImageSource, fixes: Iterable[Fix]) -> bool:
     """Tell whether the folder holds what is to be written; raise if it holds anything else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if _is_free(folder):
         return False
-    remedy = "remove it, or name another folder for --fix"
-    try:
-        is_ours = json.loads((folder / MARK).read_text(encoding="utf-8")) == asdict(mark)
-    except (OSError, ValueError):
-        is_ours = False
-    if not is_ours:
-        raise DataError(f"{folder} exists, and was not made from these images with these settings: {remedy}")
+    _check_mark(folder, mark)
     wanted = {fix.target for fix in fixes if fix.target} | ({LABELS_FILE} if source.labels else set())
     present = set(_files(folder))
     if wanted <= present:
         return True
     if added := sorted(present - wanted):
         raise DataError(
-            f"{folder} has lost images, and holds others, such as {added[0]!r}, that are not its own: {remedy}"
+            f"{folder} has lost images, and holds others, such as {added[0]!r}, that are not its own: {REMEDY}"
         )
     return False
 
@@ -138,37 +179,48 @@ def _decide(source: ImageSource, data: Data, known: Memory) -> list[Fix]:
     repeated = _repeated(source, known)
     taken: set[str] = set()
     fixes = []
-    for position, (path, _, file) in enumerate(file_of(source.folders)):
+    for position, (path, class_name, file) in enumerate(file_of(source.folders)):
         look = known.look(path, file)
         if look is None:
             raise DataError(f"{path!r} is new or has changed since it was checked: run --check --fix again")
-        trouble = trouble_of(look, data)
-        reason = f"left out: {trouble}" if trouble else repeated.get(position, "")
-        fixes.append(Fix(path, "", reason) if reason else _fixed(path, look, taken))
+        if trouble_of(look, data):
+            found = next(look_findings(path, class_name, look, data))
+            fixes.append(_left_out(path, found.rule, found.detail))
+        else:
+            fixes.append(repeated.get(position) or _fixed(path, look, taken))
     return fixes
+
+
+def _left_out(path: str, rule: str, why: str) -> Fix:
+    return Fix(path, "", f"{LEFT_OUT}{why}", counted_as=f"{LEFT_OUT}{RULES[rule].title}")
 
 
 def _never_looked_into(source: ImageSource) -> list[Fix]:
     """Return what tells of the files that are no images of a class, or cannot be read."""
-    left_out = [(bad.path, reason_rule(bad.reason)) for bad in source.left_out.bad_files]
-    left_out += [(path, "it has no row in labels.csv") for path in source.unlabeled]
-    left_out += [(folder, "it has a set's name, but no class folders") for folder in source.without_classes]
-    return [Fix(path, "", f"left out: {why}") for path, why in left_out]
+    left_out = [_left_out(bad.path, reason_rule(bad.reason), bad.reason) for bad in source.left_out.bad_files]
+    left_out += [_left_out(path, "unlabeled", f"it has no row in {LABELS_FILE}") for path in source.unlabeled]
+    why = f"{LEFT_OUT}it has a set's name, but no class folders"
+    return left_out + [Fix(folder, "", why) for folder in source.without_classes]
 
 
-def _repeated(source: ImageSource, known: Memory) -> dict[int, str]:
-    """Return why images that are the same as others are left out, by position."""
+def _repeated(source: ImageSource, known: Memory) -> dict[int, Fix]:
+    """Return what becomes of images that are left out since they are the same as others, by position."""
     classes = [folder.name for folder in source.folders for _ in folder.files]
     same = known.alike(source).same
     repeated = {path for group in same for path in group}
     places = {path: position for position, (path, _) in enumerate(source.images()) if path in repeated}
-    found: dict[int, str] = {}
+    found: dict[int, Fix] = {}
     for group in same:
-        members = sorted(places[path] for path in group)
-        if len({classes[member] for member in members}) > 1:
-            found |= dict.fromkeys(members, "left out: it lies under several classes")
-        else:
-            found |= dict.fromkeys(members[1:], "left out: the same image is there already")
+        first, *others = sorted(group, key=places.__getitem__)
+        names = {path: classes[places[path]] for path in group}
+        stranger = next((path for path in others if names[path] != names[first]), None)
+        for path in [first, *others] if stranger else others:
+            if stranger:
+                other = stranger if names[path] == names[first] else first
+                why, counted_as = f"the same pixels as {other}, which is of another class", IN_TWO_CLASSES
+            else:
+                why, counted_as = f"the same pixels as {first}, which stays", REPEATED
+            found[places[path]] = Fix(path, "", f"{LEFT_OUT}{why}", counted_as=counted_as)
     return found
 
 
@@ -249,5 +301,7 @@ def _write_table(file: Path, fixes: Iterable[Fix]) -> None:
     with incomplete.open("w", encoding="utf-8", newline="") as opened:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow(("path", "what", "target"))
-        writer.writerows((printable(fix.path), fix.what, printable(fix.target)) for fix in fixes if fix.what)
+        for fix in sorted(fixes, key=lambda fix: fix.path):
+            if fix.what:
+                writer.writerow((printable(fix.path), printable(fix.what), printable(fix.target)))
     incomplete.replace(file)

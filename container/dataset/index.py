@@ -22,6 +22,13 @@ from container.dataset.image_files import (
 from container.dataset.labels import LABELS_FILE
 from container.errors import DataError
 
+# What `data_handler.py` itself leaves in a folder of images: what was ingested into it, and what it was mended from.
+INGESTED, FIXED = ".ingested.json", ".fixed.json"
+
+
+class NoClassesError(DataError):
+    """A folder has no class folders."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -46,7 +53,7 @@ class LeftOut:
     """What lies in an image folder besides its images."""
 
     hidden: int
-    """Files and folders whose names begin with a dot."""
+    """Files and folders whose names begin with a dot, but for our own."""
     other_files: int
     """Files without an image's extension, or outside the class folders; labels.csv is none of them."""
     repeated_folders: int
@@ -139,7 +146,7 @@ def scan(
         scanner = _Scanner(directory, on_file, looks_inside, is_lenient, traces)
         classes = [ClassFolder(name, tuple(sorted(scanner.images(path))), name) for name, path in scanner.classes()]
     if not classes:
-        raise DataError(f"{directory} has no class folders; it should hold one sub-folder of images per class")
+        raise NoClassesError(f"{directory} has no class folders; it should hold one sub-folder of images per class")
     return scanner.scan(classes)
 
 
@@ -273,7 +280,8 @@ class _Scanner:
             self.bad_files.append((folder, f"{UNREADABLE}: {error.strerror}"))
             return []
         shown = [entry for entry in found if not entry.name.startswith(".")]
-        self.hidden += len(found) - len(shown)
+        own = sum(entry.name in (INGESTED, FIXED) for entry in found) if folder == str(self.directory) else 0
+        self.hidden += len(found) - len(shown) - own
         return sorted(shown, key=lambda entry: (entry.is_symlink(), entry.name))
 
 

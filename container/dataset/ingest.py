@@ -21,13 +21,10 @@ from container.dataset.arrays import ArrayFile
 from container.dataset.fetching import Store, fetch_files, fetching_folder, held_bytes, list_files
 from container.dataset.folders import exclusive
 from container.dataset.image_files import IMAGE_EXTENSIONS
-from container.dataset.index import BadFile
+from container.dataset.index import INGESTED, BadFile
 from container.dataset.progress import Progress
 from container.dataset.taking import Limits, Quota, Taken, take
 from container.errors import DataError
-
-# Hidden, so that nobody takes it for a class or an image.
-RECORD = ".ingested.json"
 
 
 class Ingested(BaseModel):
@@ -55,7 +52,7 @@ class Ingested(BaseModel):
     def read(cls, target: Path) -> Self | None:
         """Return what was ingested into a folder; None: nothing."""
         try:
-            return cls.model_validate_json((target / RECORD).read_bytes())
+            return cls.model_validate_json((target / INGESTED).read_bytes())
         except (OSError, ValidationError):
             return None
 
@@ -188,7 +185,7 @@ def _ingested(
                 named=taken.named,
             )
             inner = _innermost(new)
-            (inner / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            (inner / INGESTED).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             # In one step, whether the target is missing or empty: whoever dies before it has all in the old place.
             inner.rename(target)
     return record

@@ -52,7 +52,12 @@ def look_findings(path: str, class_name: str, look: Look, data: Data) -> Iterato
     size = f"{look.width} x {look.height} pixels"
     suffix = PurePosixPath(path).suffix.lower()
     if trouble := trouble_of(look, data):
-        yield Finding(trouble, path, class_name, look.detail or size)
+        detail = look.detail
+        if trouble == "too_many_pixels":
+            # Of images that Pillow does not open, the detail tells it.
+            many = detail or f"{look.width * look.height:,} pixels"
+            detail = f"{many}, more than data.most_pixels ({data.most_pixels:,})"
+        yield Finding(trouble, path, class_name, detail)
         return
     left_out = "" if suffix in IMAGE_EXTENSIONS else ", and left out of the sets"
     for rule, is_so, detail in (
@@ -95,19 +100,26 @@ def class_findings(folders: Iterable[ClassFolder], is_split: bool) -> Iterator[F
     for folder in folders:
         # The others are left out of the sets.
         images[folder.name] += sum(file.name.lower().endswith(IMAGE_EXTENSIONS) for file in folder.files)
-    forms: dict[str, list[str]] = {}
-    for name in images:
-        forms.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
-    for names in forms.values():
-        for name in names if len(names) > 1 else ():
+    for names in colliding_names(images):
+        for name in names:
             others = ", ".join(repr(other) for other in names if other != name)
             yield Finding("class_names", name, name, f"beside {others}")
+    if len(images) == 1:
+        yield from (Finding("one_class", name, name, "there is no other") for name in images)
     largest, most = max(images.items(), key=lambda item: item[1])
     for name, count in images.items():
         if count < len(SETS) and not is_split:
-            yield Finding("small_class", name, name, f"{count} images")
+            yield Finding("small_class", name, name, f"{count} of at least {len(SETS)} images")
         elif count * MOST_IMBALANCE < most:
             yield Finding("imbalance", name, name, f"{count:,} images; {largest!r} has {most:,}")
+
+
+def colliding_names(names: Iterable[str]) -> list[list[str]]:
+    """Return which of these names of classes are the same but for case or form, in groups."""
+    forms: dict[str, list[str]] = {}
+    for name in names:
+        forms.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+    return [found for found in forms.values() if len(found) > 1]
 
 
 def file_of(folders: Iterable[ClassFolder]) -> Iterator[tuple[str, str, ImageFile]]:

@@ -1,5 +1,6 @@
 """What decoding an image once tells of it. Runs in processes of its own, so it imports little."""
 
+import re
 import struct
 import warnings
 from collections.abc import Sequence
@@ -99,7 +100,8 @@ def look_into(file: BinaryIO, most_pixels: int) -> Look:
         with Image.open(file, formats=FORMATS) as image:
             return _decoded(image, head, most_pixels)
     except Image.DecompressionBombError as error:
-        return Look("too_many_pixels", str(error))
+        # Pillow's text tells of its own limit, and of an attack.
+        return Look("too_many_pixels", f"{int(re.findall(r'[0-9]+', str(error))[0]):,} pixels")
     except MemoryError:
         raise
     # Pillow's readers raise whatever a damaged file leads them to.

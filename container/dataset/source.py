@@ -12,7 +12,7 @@ from pathlib import Path
 
 from container.dataset.existing_sets import find_sets, subfolders
 from container.dataset.image_files import IMAGE_EXTENSIONS, ImageFile
-from container.dataset.index import BadFile, ClassFolder, LeftOut, Scan, scan, scan_unsorted
+from container.dataset.index import BadFile, ClassFolder, LeftOut, NoClassesError, Scan, scan, scan_unsorted
 from container.dataset.labels import LABELS_FILE, Labels, Row
 from container.dataset.record import SETS
 from container.errors import DataError, hint
@@ -118,7 +118,13 @@ def read_source(
         return _from_sets(
             directory, found, labels, lambda folder: scan(directory / folder, on_file, looks_inside, is_lenient, traces)
         )
-    scanned = scan(directory, on_file, looks_inside, is_lenient, traces)
+    try:
+        scanned = scan(directory, on_file, looks_inside, is_lenient, traces)
+    except NoClassesError as error:
+        table = f"a {LABELS_FILE} beside them that tells each one's class would do as well (docs/data.md)"
+        if labels:
+            table = f"name the column of {LABELS_FILE} that tells each one's class in data.class_column (docs/data.md)"
+        raise DataError(f"{error}; {table}") from None
     return _source(directory, (GivenSet("", "", scanned.classes),), labels, scanned)
 
 

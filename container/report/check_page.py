@@ -38,6 +38,8 @@ class Kind:
     rule: Rule
     count: int
     has_pictures: bool
+    alike: str
+    """What the pictures of a group have in common."""
     shown: tuple[Shown, ...]
 
 
@@ -68,7 +70,8 @@ def write_check_page(outcome: CheckOutcome, data: Data, progress: Progress) -> P
 def _kind(outcome: CheckOutcome, rule: Rule, progress: Progress) -> Kind:
     findings = _first(outcome.shown[rule.key])
     has_pictures = any(finding.has_pixels for finding in findings)
-    return Kind(rule, outcome.counts[rule.key], has_pictures, _shown(outcome, findings, progress))
+    alike = "that are nearly the same" if rule.key.startswith("near_") else "with the same pixels"
+    return Kind(rule, outcome.counts[rule.key], has_pictures, alike, _shown(outcome, findings, progress))
 
 
 def _shown(outcome: CheckOutcome, findings: Sequence[Finding], progress: Progress) -> tuple[Shown, ...]:

@@ -8,6 +8,7 @@ outside: jinja2 escapes them in HTML and in the JSON that the charts are made of
 import base64
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 TEMPLATES = Path(__file__).with_name("templates")
+# Behind a slash, a _ or a -, and in front of an extension.
+BREAKS = re.compile(r"(?<=[/_-])(?=.)|(?<=.)(?=\.[^./]*$)")
 
 
 def render_page(template: str, title: str, *, has_charts: bool = True, **shown: object) -> str:
@@ -83,6 +86,7 @@ def _environment() -> "Environment":
         "plural": plural,
         "duration": duration,
         "printable": printable,
+        "breakable": _breakable,
         "chart_json": _chart_json,
     }
     return environment
@@ -103,6 +107,13 @@ def _chart_json(chart: Chart) -> "Markup":
     """Return a chart's data for a script element: JSON without a `<` that could end it."""
     figure = json.loads(chart.figure.to_json(engine="json"))
     return _markup(json.dumps(figure, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _breakable(path: str) -> "Markup":
+    """Return a path that a browser breaks between its words, if it must, rather than anywhere."""
+    from markupsafe import escape
+
+    return _markup(BREAKS.sub("<wbr>", str(escape(path))))
 
 
 def _markup(text: str) -> "Markup":

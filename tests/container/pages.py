@@ -75,7 +75,8 @@ def made(folder: Path, image_folders: dict[str, Path] | None = None) -> Page:
 def read(file: Path) -> Page:
     """Read a page."""
     page = Page()
-    page.feed(file.read_text(encoding="utf-8"))
+    # A browser may break a line there, and shows nothing.
+    page.feed(file.read_text(encoding="utf-8").replace("<wbr>", ""))
     page.close()
     return page
 

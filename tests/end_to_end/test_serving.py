@@ -93,7 +93,7 @@ def test_the_endpoint_predicts_what_the_training_job_did(served: Project) -> Non
 def test_a_batch_transform_by_two_instances_does_too(served: Project) -> None:
     two = ("--set", "batch_transform.instance_count=2")
     shown = served.manage_local("--batch_transform", SETS, *two).stdout
-    assert f"Classification of {len(evaluated(served))} images, labeled by their folders" in shown
+    assert f"Classification of {len(evaluated(served))} images, labeled by folders" in shown
     assert "Confusion matrix" in shown
     found = re.search(r"the predictions are in (results/shades-batch-\d{6}-\d{6}/predictions\.csv)", shown)
     assert found
@@ -177,7 +177,7 @@ def test_what_is_no_image_is_named_and_the_rest_goes_on(served: Project) -> None
     assert done.returncode == 1
     assert "warning: data_handler.py: " in done.stderr
     assert "1 of 2 images predicted" in done.stdout
-    assert "error: 1 of 2 images were not predicted: see above" in done.stderr
+    assert "error: 1 of 2 images was not predicted: see above" in done.stderr
 
 
 @pytest.mark.long
@@ -219,7 +219,7 @@ def test_a_function_that_the_image_lacks_leaves_the_other_model_at_work_until_it
 def test_nothing_is_left_running_though_a_prediction_failed(served: Project) -> None:
     refused = served.manage("--local", "--predict", "data_handler.py", "--undeploy")
     assert refused.returncode == 1
-    assert "error: 1 of 1 images were not predicted" in refused.stderr
+    assert "error: 1 of 1 image was not predicted" in refused.stderr
     sagemaker = served.client("sagemaker")
     assert sagemaker.list_endpoints()["Endpoints"] == []
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []

@@ -3,6 +3,9 @@
 import csv
 import itertools
 import json
+import os
+import shlex
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -108,6 +111,8 @@ class TestBatch:
             self.read(wire, terminal, str(images / "empty"))
         with pytest.raises(DataError, match="is no folder"):
             self.read(wire, terminal, str(images / "dark" / "0.png"))
+        with pytest.raises(DataError, match=r"^https://x/y is not taken: .* s3://BUCKET/FOLDER"):
+            self.read(wire, terminal, "https://x/y")
 
     def test_an_image_that_is_too_large_is_named(self, wire: Wire, terminal: Terminal, images: Path) -> None:
         (images / "dark" / "large.png").write_bytes(png(1) + bytes(1 << 20))
@@ -323,6 +328,32 @@ class TestFollowing:
         with pytest.raises(JobError, match=r"is over: its status is Stopped$"):
             serving_commands.stop_transform(asking, TRANSFORM)
 
+    def test_ctrl_c_lets_it_go_on_and_tells_the_commands_that_go_on_with_it(
+        self,
+        account: Account,
+        wire: Wire,
+        called: list[str],
+        project: str,
+        images: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        make_role(wire, load_settings(assignments={"project_name": project}))
+
+        def look(asked: Any) -> Answer:
+            os.kill(os.getpid(), signal.SIGINT)
+            account.kept["TransformJob"][asked["TransformJobName"]]["Status"] = "InProgress"
+            return account.describe_transform_job(asked)
+
+        wire.answers["DescribeTransformJob"] = look
+        named = ["--set", f"project_name={project}", "--batch_transform", str(images), "--from_job", JOB]
+        assert project_manager.main([*called, *named]) == 0
+        (job,) = account.kept["TransformJob"]
+        shown = capsys.readouterr().out
+        command = shlex.join(["python", "project_manager.py", *called, "--set", f"project_name={project}"])
+        stops, fetches = f"{command} --stop_transform {job}", f"{command} --transform_results {job}"
+        assert f"{job} goes on. Follow it again by `{command} --monitor {job}`, stop it by `{stops}`.\n" in shown
+        assert shown.endswith(f"Its results were not fetched: `{fetches}` fetches them when it is done.\n")
+
     def test_what_was_uploaded_for_one_that_is_stopped_goes_when_it_is_over(
         self, account: Account, wire: Wire, called: list[str], project: str
     ) -> None:
@@ -365,10 +396,10 @@ class TestResults:
         assert [float(rows[1][f"probability_{name}"]) for name in CLASSES] == [0.125, 0.0625, 0.8125]
         assert keys(wire, data) == ["training/dark/0.png", "transforms/another/dark/0.png"]
         shown = told(terminal)
-        assert "Classification of 3 images, labeled by their folders" in shown
+        assert "Classification of 3 images, labeled by folders" in shown
         assert "Confusion matrix" in shown
         assert "accuracy 0.6667" in shown
-        assert "1 further images lie in no folder that is called as a class" in shown
+        assert "not judged: 1 image in no folder that is called as a class" in shown
 
     def test_without_labels_the_predicted_classes_are_counted(
         self, account: Account, wire: Wire, asking: Session, terminal: Terminal
@@ -377,7 +408,7 @@ class TestResults:
         serving_commands.transform_results(asking, TRANSFORM)
         shown = told(terminal)
         assert "Predictions" in shown
-        assert "2 images, none of which lies in a folder" in shown
+        assert "2 images, in no folder that is called as a class" in shown
         assert "Confusion" not in shown
 
     @pytest.mark.parametrize("source", ["s3://any/evaluation/dark", f"s3://any/transforms/{TRANSFORM}/dark/"])
@@ -394,8 +425,69 @@ class TestResults:
         self, account: Account, wire: Wire, asking: Session
     ) -> None:
         finished(wire, account, asking.settings, {"0.png": result((0.7, 0.2, 0.1))}, Status="Failed")
-        serving_commands.transform_results(asking, TRANSFORM)
+        with pytest.raises(JobError, match="no reason; what it did not predict is missing here"):
+            serving_commands.transform_results(asking, TRANSFORM)
         assert (asking.project_root / "results" / TRANSFORM / "predictions.csv").is_file()
+
+    @pytest.mark.parametrize("is_followed", [True, False])
+    def test_what_one_that_failed_did_not_predict_is_named_though_the_uploaded_images_go(
+        self, is_followed: bool, account: Account, wire: Wire, asking: Session
+    ) -> None:
+        data = names.data_bucket(asking.settings)
+        for name in ("dark/0.png", "dark/broken.png"):
+            wire.aws().client("s3").put_object(Bucket=data, Key=f"transforms/{TRANSFORM}/images/{name}", Body=b"x")
+        finished(
+            wire,
+            account,
+            asking.settings,
+            {"dark/0.png": result((0.7, 0.2, 0.1))},
+            source=f"s3://{data}/transforms/{TRANSFORM}/images/",
+            Status="Failed",
+            FailureReason="ClientError",
+        )
+        told_of = "failed: ClientError; 1 of 2 images predicted; dark/broken.png is missing"
+        if is_followed:
+            with pytest.raises(JobError, match=f"{told_of}; --transform_results {TRANSFORM} fetches"):
+                serving_commands.monitor_transform(asking, TRANSFORM)
+            assert keys(wire, data) == []
+        with pytest.raises(JobError, match=f"{told_of}$"):
+            serving_commands.transform_results(asking, TRANSFORM)
+        assert keys(wire, data) == []
+        noted = asking.project_root / "results" / TRANSFORM / "missing.txt"
+        assert noted.read_text() == "dark/broken.png\n"
+
+    def test_of_many_missing_images_some_are_named(self, account: Account, wire: Wire, asking: Session) -> None:
+        data = names.data_bucket(asking.settings)
+        for number in range(6):
+            wire.aws().client("s3").put_object(Bucket=data, Key=f"evaluation/{number}.png", Body=b"x")
+        outputs = {"0.png": result((0.7, 0.2, 0.1))}
+        finished(wire, account, asking.settings, outputs, source=f"s3://{data}/evaluation", Status="Failed")
+        with pytest.raises(JobError, match=r"1 of 6 images predicted; 1\.png, 2\.png, 3\.png and 2 more are missing$"):
+            serving_commands.transform_results(asking, TRANSFORM)
+
+    def test_outputs_in_a_form_of_their_own_can_be_fetched_as_they_are(
+        self, account: Account, wire: Wire, asking: Session
+    ) -> None:
+        finished(wire, account, asking.settings, {"0.png": b"mine", "1.png": b"mine"})
+        folder = f"s3://{asking.settings.project_name}.output/transforms/{TRANSFORM}/"
+        command = f"aws s3 sync {folder} results/{TRANSFORM}/ --region eu-central-1 --endpoint-url {wire.url}"
+        reason = r"0\.png\.out .*: 'mine'; .*`serving\.output_fn`"
+        with pytest.raises(
+            ResultsError, match=rf"{reason}.* is Completed, .* outputs, 2, lie in {folder}: `{command}`"
+        ):
+            serving_commands.transform_results(asking, TRANSFORM)
+
+    def test_classes_that_do_not_occur_are_left_out_and_count_in_no_average(
+        self, account: Account, wire: Wire, asking: Session, terminal: Terminal
+    ) -> None:
+        outputs = {"dark/0.png": result((0.75, 0.2, 0.05)), "dark/1.png": result((0.1, 0.2, 0.7))}
+        finished(wire, account, asking.settings, outputs)
+        serving_commands.transform_results(asking, TRANSFORM)
+        shown = told(terminal)
+        assert "accuracy 0.5000, macro F1 0.3333" in shown
+        assert "1 of 3 classes is left out: no image here is labeled or predicted so" in shown
+        assert "grey" not in shown
+        assert ["light", "·", "·"] in [line.split() for line in shown.splitlines()]
 
     @pytest.mark.parametrize(
         ("outputs", "changes", "message"),

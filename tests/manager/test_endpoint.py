@@ -426,6 +426,14 @@ class TestStatus:
             "2 x ml.m5.xlarge: 0.50 USD per hour, until `manage --undeploy`"
         ) in told(terminal)
 
+    def test_one_that_failed_is_told_with_the_reason(self, account: Account, wire: Wire, terminal: Terminal) -> None:
+        asking = session(wire, configured(), terminal)
+        serving_commands.deploy(asking, JOB)
+        account.settled, account.failure = "Failed", "no capacity"
+        serving_commands.warn_of_endpoint(asking)
+        expected = "warning: the endpoint digits-cnn is Failed: no capacity; `manage --undeploy` removes it"
+        assert expected in " ".join(told(terminal).split())
+
     def test_without_one_there_is_nothing_to_say(self, account: Account, wire: Wire, terminal: Terminal) -> None:
         serving_commands.warn_of_endpoint(session(wire, configured(), terminal))
         assert told(terminal) == ""

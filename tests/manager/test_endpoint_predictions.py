@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from container.errors import DataError
@@ -65,8 +67,6 @@ def shade(body: bytes) -> int:
     """The value of an image's first pixel, whatever way it was sent."""
     if body.startswith(b"\x93NUMPY"):
         return int(np.load(io.BytesIO(body), allow_pickle=False).ravel()[0])
-    from PIL import Image
-
     return int(np.asarray(Image.open(io.BytesIO(body))).ravel()[0])
 
 
@@ -166,6 +166,53 @@ class TestPredictor:
     def test_a_file_that_is_not_there_is_named(self, predictor: Predictor) -> None:
         with pytest.raises(DataError, match=r"gone\.png cannot be read: No such file"):
             predictor.predict("gone.png")
+
+    @pytest.mark.parametrize(
+        ("found", "message"),
+        [
+            (None, "an object of the type NoneType is no image: name the path of a file, give an array"),
+            (
+                b"x",
+                r"of the type bytes is no image: .* \(predict_body\(content, 'application/x-image'\) takes the bytes",
+            ),
+            ({}, "of the type dict is no image"),
+            (
+                Image.new("L", (2, 2)),
+                r"of the type PIL\.Image\.Image is no image: .* \(numpy\.asarray makes an array of it\)",
+            ),
+            (np.zeros((0, 8, 3)), r"an array of the shape \(0, 8, 3\), without any pixel, is no image"),
+            (np.zeros((0, 8, 8, 3)), r"an array of the shape \(0, 8, 8, 3\), without any pixel, is no image"),
+            (np.array([["a"]]), "an array of the type <U1 is no image"),
+            (np.array([[None]]), "an array of the type object is no image"),
+            ("ftp://x/y.png", "^ftp://x/y.png is a URL, and Predictor reads files of this machine"),
+        ],
+    )
+    def test_what_cannot_be_an_image_is_named_with_what_can(
+        self, found: Any, message: str, predictor: Predictor, container: Container
+    ) -> None:
+        with pytest.raises(DataError, match=message):
+            predictor.predict(found)
+        if not isinstance(found, str):
+            with pytest.raises(DataError, match=r"^images\[1\]: "):
+                predictor.predict([np.zeros((2, 2)), found])
+            assert container.asked == []
+
+    def test_of_a_list_the_image_is_named_that_is_refused(self, predictor: Predictor, tmp_path: Path) -> None:
+        (tmp_path / "x.png").write_bytes(b"no image")
+        with pytest.raises(ImageRefusedError, match=r"^images\[1\]: the image cannot be decoded") as refused:
+            predictor.predict([np.zeros((2, 2)), tmp_path / "x.png"])
+        assert refused.value.status == 400
+        with pytest.raises(DataError, match=r"^images\[0\]: https://x/y.png is a URL"):
+            predictor.predict(["https://x/y.png"])
+
+    def test_an_endpoint_that_answers_in_a_form_of_its_own_is_asked_otherwise(self, wire: Wire, images: Path) -> None:
+        wire.invocations = lambda headers, body: Answer(b"mine", content_type="text/plain")
+        command = "aws sagemaker-runtime invoke-endpoint --endpoint-name digits-cnn --content-type application/x-image"
+        with pytest.raises(
+            EndpointError,
+            match=rf"'digits-cnn' answers in a form of its own: .*'mine'; .*output_fn.*`{command} .*serving\.md",
+        ):
+            Predictor("digits-cnn", wire.aws()).predict(images / "dark" / "0.png")
 
     def test_an_overloaded_endpoint_is_asked_again(
         self, predictor: Predictor, container: Container, images: Path
@@ -285,7 +332,7 @@ class TestCommand:
     def test_a_folder_that_is_itself_called_as_a_class_tells_the_label(
         self, container: Container, wire: Wire, terminal: Terminal, images: Path
     ) -> None:
-        assert "1 of 1 images predicted; 1 of 1 as their folders say" in self.predict(
+        assert "1 of 1 image predicted; 1 of 1 as their folders say" in self.predict(
             wire, terminal, str(images / "dark")
         )
 
@@ -319,6 +366,19 @@ class TestCommand:
         with pytest.raises(DataError, match="name a file, a folder with images, or a URL"):
             self.predict(wire, terminal, str(tmp_path / named))
 
+    @pytest.mark.parametrize(
+        ("named", "message"),
+        [
+            ("ftp://x/y.png", r"^ftp://x/y\.png is not taken: .* a URL of http:// or https://$"),
+            ("s3://bucket/y.png", r"^s3://bucket/y\.png is not taken: .*; --batch_transform takes a folder on S3$"),
+        ],
+    )
+    def test_a_url_that_is_not_taken_is_named_whole(
+        self, named: str, message: str, wire: Wire, terminal: Terminal
+    ) -> None:
+        with pytest.raises(DataError, match=message):
+            self.predict(wire, terminal, named)
+
     def test_of_many_the_first_are_shown(self) -> None:
         out = io.StringIO()
         terminal = Terminal(out=Console(file=out, width=120), err=Console(file=io.StringIO()))
@@ -335,6 +395,26 @@ class TestCommand:
         rows = [predicting.LabeledPrediction("a/long/path/of/folders/to/an/image.png", prediction, "x")]
         predicting.show(rows, (), Terminal(out=Console(file=out, width=width)))
         assert max(map(len, out.getvalue().splitlines())) <= width
+
+    @pytest.mark.parametrize("width", [60, 70, 80, 100, 160])
+    def test_in_a_narrow_terminal_bars_are_shorter_and_still_tell_probabilities_apart(self, width: int) -> None:
+        out = io.StringIO()
+        rows = [
+            predicting.LabeledPrediction(f"validation/3/image-{number}.png", Prediction("3", probabilities), "3")
+            for number, probabilities in enumerate(
+                (
+                    {"3": 1.0, "5": 0.0, "7": 0.0},
+                    {"3": 0.9736, "5": 0.02, "7": 0.0064},
+                    {"3": 0.5, "5": 0.25, "7": 0.25},
+                )
+            )
+        ]
+        predicting.show(rows, (), Terminal(out=Console(file=out, width=width)))
+        full, nearly, half = re.findall("█+░*", out.getvalue())
+        assert len(full) == len(nearly) == len(half) >= 4
+        assert full.count("░") == 0
+        assert nearly.count("░") == 1
+        assert abs(half.count("█") - len(half) / 2) <= 0.5
 
 
 @pytest.mark.parametrize(

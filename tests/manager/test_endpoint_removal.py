@@ -38,6 +38,19 @@ def called(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["--set", "project_name=serving-tests"]
 
 
+def press_ctrl_c_at_first_look(account: Account, wire: Wire, statuses: list[str]) -> None:
+    """Let Ctrl-C come in the first look at an endpoint that was made or changed; from then on it has these statuses."""
+    presses, made = [signal.SIGINT], len(account.calls)
+
+    def look(asked: Any) -> Answer:
+        if presses and len(account.calls) > made:
+            account.statuses = list(statuses)
+            os.kill(os.getpid(), presses.pop())
+        return account.describe_endpoint(asked)
+
+    wire.answers["DescribeEndpoint"] = look
+
+
 class TestRemoval:
     def test_nothing_is_left(self, account: Account, wire: Wire, terminal: Terminal) -> None:
         asking = session(wire, configured(), terminal)
@@ -82,23 +95,21 @@ class TestRemoval:
         assert project_manager.main([*called, "--deploy", JOB, "--predict", str(tmp_path / "x.png"), "--undeploy"]) == 1
         assert not any(account.kept.values())
         shown = capsys.readouterr()
+        assert "something failed (told below); --undeploy still runs\n" in shown.out
         assert f"deleted    delete the endpoint {NAME}" in shown.out
-        assert shown.err.endswith("error: 1 of 1 images were not predicted: see above\n")
+        assert shown.err.endswith("error: 1 of 1 image was not predicted: see above\n")
 
     def test_and_though_nobody_waited_for_it(
         self, account: Account, called: list[str], wire: Wire, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        account.statuses = ["Creating"]
-
-        def press_ctrl_c(asked: Any) -> Answer:
-            if account.kept["Endpoint"] and account.statuses:
-                os.kill(os.getpid(), signal.SIGINT)
-            return account.describe_endpoint(asked)
-
-        wire.answers["DescribeEndpoint"] = press_ctrl_c
-        assert project_manager.main([*called, "--deploy", JOB, "--predict", str(tmp_path), "--undeploy"]) == 0
-        assert f"{NAME} goes on" in capsys.readouterr().out
+        press_ctrl_c_at_first_look(account, wire, ["Creating", "Creating"])
+        assert project_manager.main([*called, "--deploy", JOB, "--predict", str(tmp_path), "--undeploy"]) == 1
         assert not any(account.kept.values())
+        shown = capsys.readouterr()
+        assert "interrupted; --undeploy removes the endpoint now\n" in shown.out
+        assert f"{NAME} is Creating: SageMaker takes no other change before that is over\n" in shown.out
+        assert "goes on" not in shown.out
+        assert shown.err.endswith("error: interrupted before the endpoint served the model; not done: --predict\n")
 
     def test_where_it_stays_all_the_same_the_command_that_removes_it_is_told(
         self, account: Account, called: list[str], wire: Wire, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -118,3 +129,58 @@ class TestRemoval:
         running_transform_job(account, "x")
         with pytest.raises(JobError, match="end it first by --stop_transform digits-cnn-batch-300102-030405"):
             teardown.read_holdings(wire.aws(), configured())
+
+
+class TestCtrlC:
+    @pytest.mark.parametrize("before", [[], [JOB]], ids=["Creating", "Updating"])
+    def test_the_hint_names_no_command_that_changes_what_is_being_deployed(
+        self,
+        before: list[str],
+        account: Account,
+        called: list[str],
+        wire: Wire,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "100"}.items():
+            monkeypatch.setenv(name, value)
+        for job in before:
+            assert project_manager.main([*called, "--deploy", job]) == 0
+        status = "Updating" if before else "Creating"
+        press_ctrl_c_at_first_look(account, wire, [status])
+        changed = ["--set", "serving.batch_size=8", "--deploy", JOB, "--status"]
+        capsys.readouterr()
+        assert project_manager.main([*called, *changed]) == 1
+        shown = capsys.readouterr()
+        command = "python project_manager.py --set project_name=serving-tests"
+        # A terminal breaks it between words alone.
+        assert (
+            f"{NAME} goes on ({status}). `{command} --status` tells how it is, `{command} --undeploy` removes it."
+        ) in " ".join(shown.out.split())
+        assert "--deploy" not in shown.out
+        assert " ".join(shown.err.split()).endswith(
+            "interrupted before the endpoint served the model; not done: --status"
+        )
+        assert list(account.kept["Endpoint"]) == [NAME]
+
+    def test_where_the_job_is_left_that_was_to_be_served_that_is_told(
+        self, account: Account, called: list[str], wire: Wire, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        account.trained = {
+            "TrainingJobStatus": "InProgress",
+            "SecondaryStatus": "Training",
+            "TrainingJobArn": "arn:aws:sagemaker:eu-central-1:123456789012:training-job/x",
+        }
+
+        def look(asked: Any) -> Answer:
+            os.kill(os.getpid(), signal.SIGINT)
+            return account.describe_training_job(asked)
+
+        wire.answers["DescribeTrainingJob"] = look
+        asked = ["--monitor", JOB, "--deploy", JOB, "--predict", "x", "--undeploy"]
+        assert project_manager.main([*called, *asked]) == 1
+        shown = capsys.readouterr()
+        assert f"{JOB} goes on. Follow it again by `python project_manager.py" in shown.out
+        assert "interrupted; --undeploy removes the endpoint now\n" in shown.out
+        assert shown.err.endswith("error: interrupted; not done: --deploy, --predict\n")
+        assert not account.calls
