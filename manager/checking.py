@@ -12,7 +12,7 @@ from container.dataset.fixing import Fixes
 from container.dataset.text import printable
 from container.errors import DataError
 from container.modeling.settings import Data
-from container.report.charts import plural
+from container.words import plural
 from manager.console import Terminal
 
 PATHS_SHOWN = 2
@@ -24,7 +24,7 @@ def show_check(outcome: CheckOutcome, check_path: str, page: str, terminal: Term
     """Say what was found, and where all of it stands."""
     known = outcome.images - outcome.decoded
     terminal.plain(
-        f"  {outcome.images:,} images: {outcome.decoded:,} decoded"
+        f"  {plural(outcome.images, 'image')}: {outcome.decoded:,} decoded"
         + (f", {known:,} known from before and unchanged" if known else "")
     )
     if outcome.counts:

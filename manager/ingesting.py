@@ -22,7 +22,7 @@ from container.dataset.progress import Progress
 from container.dataset.taking import Limits
 from container.errors import DataError
 from container.modeling.settings import Settings
-from container.report.charts import plural
+from container.words import plural
 from manager import download
 from manager.aws import Aws
 from manager.calls import ObjectPath

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from container.modeling.insight_settings import Evaluation
-from container.report.charts import plural
 from container.report.facts import PROBABILITY, Judgement, as_cell
+from container.words import plural
 from manager.console import Terminal
 from manager.predictor import Prediction
 from manager.results import show_judgement

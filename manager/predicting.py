@@ -14,7 +14,7 @@ from rich.text import Text
 
 from container.dataset.index import find_images
 from container.errors import DataError
-from container.report.charts import plural
+from container.words import plural
 from manager.console import Terminal
 from manager.errors import ImageRefusedError
 from manager.labeled_predictions import LabeledPrediction, folders_around, label_of

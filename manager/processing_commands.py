@@ -13,8 +13,6 @@ from manager.preparing import show_problems
 from manager.pricing import Machines
 from manager.session import Session
 
-AGAIN = "python data_handler.py --prepare --on_sagemaker"
-
 
 def launch(session: Session, count: int) -> str:
     """Launch the processing job that prepares the sets of the data bucket on so many instances; return its name.
@@ -51,8 +49,9 @@ def finish(session: Session, job: str) -> bool:
     """
     ended = _follow(session, job)
     if ended is None:
+        again = f"{session.command.replace('project_manager.py', 'data_handler.py')} --prepare --on_sagemaker {job}"
         session.terminal.prose(
-            f"\n{job} goes on. Follow it again, and finish it, by `{AGAIN} {job}`, stop it by `{AGAIN} {job} --stop`."
+            f"\n{job} goes on. Follow it again, and finish it, by `{again}`, stop it by `{again} --stop`."
         )
         return False
     status = ended["ProcessingJobStatus"]

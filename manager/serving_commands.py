@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from container.modeling.hosting_settings import Hosting
-from container.report.charts import plural
+from container.words import plural
 from manager import (
     batch_transform,
     endpoint,

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from container.report.charts import plural
+from container.words import plural
 from manager import names
 from manager.aws import Aws
 from manager.calls import ObjectPath

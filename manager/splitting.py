@@ -8,7 +8,7 @@ from container.dataset.inspection import colliding_names
 from container.dataset.record import SETS, ClassCounts, Split
 from container.dataset.split import SplitOutcome
 from container.dataset.text import printable
-from container.report.charts import plural
+from container.words import plural
 from manager.console import Terminal
 
 BAD_FILES_SHOWN = 10

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from container.report.charts import plural
+from container.words import plural
 from manager import results
 from manager.aws import Aws
 from manager.batch_transform import objects

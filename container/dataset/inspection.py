@@ -19,6 +19,7 @@ from container.dataset.index import ClassFolder
 from container.dataset.looks import Look
 from container.dataset.record import SETS
 from container.modeling.settings import Data
+from container.words import plural
 
 EXTENSIONS: Mapping[str, tuple[str, ...]] = {
     "BMP": (".bmp",),
@@ -111,7 +112,7 @@ def class_findings(folders: Iterable[ClassFolder], is_split: bool) -> Iterator[F
         if count < len(SETS) and not is_split:
             yield Finding("small_class", name, name, f"{count} of at least {len(SETS)} images")
         elif count * MOST_IMBALANCE < most:
-            yield Finding("imbalance", name, name, f"{count:,} images; {largest!r} has {most:,}")
+            yield Finding("imbalance", name, name, f"{plural(count, 'image')}; {largest!r} has {most:,}")
 
 
 def colliding_names(names: Iterable[str]) -> list[list[str]]:

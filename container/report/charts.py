@@ -167,30 +167,6 @@ def distinct_labels(names: Sequence[str], longest: int = LONGEST_LABEL) -> tuple
     return tuple(labels)
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """Return a share as text: `99.4 %`."""
-    return f"{share * 100:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def plural(count: int, noun: str, nouns: str = "") -> str:
-    """Return `1 image` or `2,000 images`."""
-    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """Return `17 s`, `4 min 5 s` or `2 h 3 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def finite(value: float) -> float | None:
     """Return a number as a chart takes it: None leaves a gap."""
     return value if math.isfinite(value) else None
-
-
-def number_text(value: float) -> str:
-    """Return a number with four digits that count."""
-    return f"{value:.4g}" if math.isfinite(value) else "not finite"

@@ -14,10 +14,10 @@ from container.report.charts import (
     axis_labels,
     full_name,
     new_figure,
-    plural,
 )
 from container.report.facts import ClassScores
 from container.report.results import EVALUATION, JUDGED_SETS, TRAINING, VALIDATION, Results
+from container.words import plural
 
 SYMBOLS = {TRAINING: "circle", VALIDATION: "diamond", EVALUATION: "square"}
 ROW_HEIGHT = 22

@@ -20,14 +20,13 @@ from container.report.charts import (
     finite,
     full_name,
     new_figure,
-    number_text,
-    percent,
     shortened,
 )
 from container.report.facts import ClassScores, Epoch, Judgement, Metrics
 from container.report.results import EVALUATION, JUDGED_SETS
 from container.report.summary import quoted
 from container.report.training_charts import MOST_EPOCHS, epoch_axis
+from container.words import number_text, percent
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from container.dataset.text import printable
 from container.errors import DataError
-from container.report.charts import duration, percent, plural
 from container.report.comparison_charts import MOST_JOBS, JudgedJob, class_chart, curve_charts, line_styles
 from container.report.facts import HISTORY_FILE, METRICS_FILE, Judgement, Metrics, read_history
 from container.report.facts.files import unreadable
 from container.report.html_page import render_page, write_page
 from container.report.results import JUDGED_SETS
 from container.report.summary import quoted
+from container.words import duration, percent, plural
 
 UNKNOWN = "-"
 NAMED_CLASSES = 3

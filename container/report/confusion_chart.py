@@ -20,12 +20,11 @@ from container.report.charts import (
     chart_text,
     full_name,
     new_figure,
-    percent,
-    plural,
     shortened,
 )
 from container.report.facts import METRICS_FILE, SetPredictions
 from container.report.results import JUDGED_SETS, Results
+from container.words import percent, plural
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -12,10 +12,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
 from container.dataset.text import printable
-from container.report.charts import plural, shortened
+from container.report.charts import shortened
 from container.report.class_names import checked_probabilities, names_in_order, positions_of
 from container.report.picture import Picture
 from container.report.pixels import Pixels
+from container.words import plural
 
 COLUMNS = 5
 # In inches: of a picture with its texts, of a heading, and of a panel without pictures.

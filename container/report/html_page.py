@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from container.dataset.text import printable
-from container.report.charts import Chart, duration, percent, plural
+from container.report.charts import Chart
+from container.words import duration, percent, plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from container.report.charts import percent, plural
 from container.report.tuning_axes import is_number, value_text
+from container.words import percent, plural
 
 # Of fewer trials a forest learns nothing that holds for others.
 LEAST_TRIALS = 10

@@ -1,9 +1,10 @@
 """The chart of how much each setting of a tuning job mattered."""
 
 from container.dataset.text import printable
-from container.report.charts import INK, Chart, Table, chart_text, distinct_labels, full_name, new_figure, percent
+from container.report.charts import INK, Chart, Table, chart_text, distinct_labels, full_name, new_figure
 from container.report.importance import Importance
 from container.report.tuning_axes import Axis
+from container.words import percent
 
 ROW_HEIGHT = 34
 # Of a setting's name on the axis, in characters.

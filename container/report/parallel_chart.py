@@ -19,7 +19,6 @@ from container.report.charts import (
     Table,
     chart_text,
     new_figure,
-    plural,
     shortened,
 )
 from container.report.ranked_trials import (
@@ -34,6 +33,7 @@ from container.report.ranked_trials import (
 )
 from container.report.tuning_axes import Axis, axis_of, number_axis
 from container.report.tuning_job import TuningJob
+from container.words import plural
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

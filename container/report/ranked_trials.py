@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from container.report.charts import LONGEST_LABEL, chart_text, distinct_labels, duration, full_name
+from container.report.charts import LONGEST_LABEL, chart_text, distinct_labels, full_name
 from container.report.tuning_axes import LARGEST, Axis, value_text
 from container.report.tuning_job import FAILED, Trial, TuningJob
+from container.words import duration
 
 # The pages' style has so many colors for trials, from the worst to the best.
 LEVELS = 7

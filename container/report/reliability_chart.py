@@ -6,21 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from container.report.charts import (
-    GRID,
-    MUTED,
-    SET_COLORS,
-    SET_DASHES,
-    Chart,
-    Table,
-    diagonal,
-    new_figure,
-    percent,
-    plural,
-)
+from container.report.charts import GRID, MUTED, SET_COLORS, SET_DASHES, Chart, Table, diagonal, new_figure
 from container.report.facts import SetPredictions
 from container.report.judging import CALIBRATION_BINS, calibration_bins
 from container.report.results import EVALUATION, JUDGED_SETS, Results
+from container.words import percent, plural
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from container.dataset.text import printable
-from container.report.charts import duration, percent, plural
 from container.report.confusion_chart import most_confused
 from container.report.facts import Judgement
 from container.report.results import EVALUATION, JUDGED_SETS, Results
+from container.words import duration, percent, plural
 
 WORST_CLASSES = 3
 

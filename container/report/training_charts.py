@@ -5,21 +5,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from container.report.charts import (
-    GRID,
-    INK,
-    MUTED,
-    TRAINING_COLOR,
-    VALIDATION_COLOR,
-    Chart,
-    Table,
-    finite,
-    new_figure,
-    number_text,
-    percent,
-)
+from container.report.charts import GRID, INK, MUTED, TRAINING_COLOR, VALIDATION_COLOR, Chart, Table, finite, new_figure
 from container.report.facts import HISTORY_FILE, Epoch
 from container.report.results import Results
+from container.words import number_text, percent
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from container.dataset.text import printable
-from container.report.charts import Chart, Table, duration, plural
+from container.report.charts import Chart, Table
 from container.report.html_page import render_page, write_page
 from container.report.importance import judge_importance
 from container.report.importance_chart import importance_chart
@@ -25,6 +25,7 @@ from container.report.summary import quoted
 from container.report.tuning_axes import number_axis
 from container.report.tuning_charts import parameter_charts, progress_chart
 from container.report.tuning_job import TuningJob
+from container.words import duration, plural
 
 # Of fewer trials nobody can say whether more of them would help.
 LEAST_FOR_TREND = 8

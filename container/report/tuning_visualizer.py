@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from container.dataset.text import printable
-from container.report.charts import LONGEST_LABEL, chart_text, distinct_labels, plural, shortened
+from container.report.charts import LONGEST_LABEL, chart_text, distinct_labels, shortened
 from container.report.tuning_axes import Axis, category_axis, number_axis, value_text
+from container.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
