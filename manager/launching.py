@@ -24,8 +24,11 @@ def launchable_image(session: Session, pushed: image.Image | None, *, initialize
     """
     settings, root = session.settings, session.project_root
     check_parts(settings.container_settings(), root / "container" / "parts")
-    if not (initialized or uploaded):
+    reads_raw = settings.data.prepared_by and settings.preparation.raw_folder
+    if not (initialized or uploaded or reads_raw):
         upload.check_uploaded(session.aws, settings, root)
+        if not settings.data.prepared_by:
+            processing_results.check_shards(session.aws, settings)
     processing_results.check_prepared(session.aws, settings)
     if pushed is None:
         pushed = image.pushed(session.aws, settings, root / "container", session.flavor)

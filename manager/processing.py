@@ -25,7 +25,7 @@ from manager.aws import Aws, error_code
 from manager.calls import ObjectPath
 from manager.errors import JobError
 from manager.plan import ApiCall, FileCall, Plan, is_gone
-from manager.processing_results import MISSING, job_file, read_text
+from manager.processing_results import MISSING, job_file, raw_record, raw_split, read_text
 from manager.training import ROLE_NOT_KNOWN, has_tags, is_just_made
 
 PROGRAM = "prepare"
@@ -57,6 +57,8 @@ def read_source(aws: Aws, settings: Settings) -> Source:
         AwsError: AWS refuses to tell.
     """
     bucket = names.data_bucket(settings)
+    if folder := settings.preparation.raw_folder:
+        return Source(dict.fromkeys(PREPARED_SETS, _classes(aws, bucket, folder)), raw_record(settings))
     classes = {name: _classes(aws, bucket, name) for name in PREPARED_SETS}
     if unknown := sorted(set(classes[VALIDATION]) - set(classes[TRAINING])):
         raise DataError(f"s3://{bucket}/{VALIDATION}/ has a class {unknown[0]!r}, and {TRAINING}/ has not")
@@ -73,6 +75,7 @@ def make_order(settings: Settings, source: Source, count: int) -> Order:
         least_training_shards=layout.least_training_shards,
         processes=settings.preparation.processes,
         record=source.record,
+        raw=raw_split(settings),
         sets=tuple(SetOrder(name=name, classes=classes) for name, classes in source.classes.items()),
     )
 
@@ -97,8 +100,8 @@ def processing_request(settings: Settings, place: names.Place, image: str, job: 
         "ProcessingInputs": [
             _input(hosts.ORDER, f"{folder}{hosts.ORDER_FILE}", _OPT_ML / hosts.ORDER, "FullyReplicated"),
             *(
-                _input(one.name, f"s3://{data}/{one.name}/", _OPT_ML / hosts.INPUT / one.name, "ShardedByS3Key")
-                for one in order.sets
+                _input(name, f"s3://{data}/{prefix}/", _OPT_ML / hosts.INPUT / name, "ShardedByS3Key")
+                for name, prefix in _inputs(settings, order)
             ),
         ],
         "ProcessingOutputConfig": {
@@ -196,9 +199,17 @@ def _classes(aws: Aws, bucket: str, name: str) -> tuple[str, ...]:
     if not (classes := tuple(sorted(name for name in found if not name.startswith(".")))):
         raise DataError(
             f"s3://{bucket}/{prefix} has no class folders: upload the sets by python project_manager.py "
-            "--init_s3_buckets, or bring them there as SET/CLASS/IMAGE"
+            "--init_s3_buckets, bring them there as SET/CLASS/IMAGE, or name a folder of images that are not split yet "
+            "by preparation.raw_folder"
         )
     return classes
+
+
+def _inputs(settings: Settings, order: Order) -> list[tuple[str, str]]:
+    """Return name and folder in the data bucket of what the hosts are given a share of."""
+    if order.raw:
+        return [(hosts.RAW, settings.preparation.raw_folder)]
+    return [(one.name, one.name) for one in order.sets]
 
 
 def _input(name: str, uri: str, path: PurePosixPath, distribution: str) -> Any:

@@ -21,14 +21,15 @@ def launch(session: Session, count: int) -> str:
         ProjectError: the bucket holds no sets, a part of them, or another split than this machine, there is no image of
             the present code, the role is not as it must be, the user says no, or AWS refuses.
     """
-    settings, place = session.settings, session.aws.place
+    settings, place, own = session.settings, session.aws.place, session.settings.preparation
     if not 1 <= count <= processing.MOST_HOSTS:
         raise JobError(f"a processing job has 1 to {processing.MOST_HOSTS} instances, not {count}")
-    upload.check_uploaded(session.aws, settings, session.project_root)
+    if not own.raw_folder:
+        upload.check_uploaded(session.aws, settings, session.project_root)
     source = processing.read_source(session.aws, settings)
     pushed = image.pushed(session.aws, settings, session.project_root / "container", session.flavor)
     role.check_role(session.aws, settings)
-    job, own = names.processing_job(settings, datetime.now()), settings.preparation
+    job = names.processing_job(settings, datetime.now())
     session.terminal.heading(f"Processing job {job}")
     if not session.aws.endpoint_url and (url := names.console_url(place, job, "processing-jobs")):
         session.terminal.plain(f"  its page in the console is {url}")

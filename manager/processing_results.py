@@ -8,9 +8,10 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ValidationError
 
 from container.dataset import preparing_hosts as hosts
-from container.dataset.prepared import INDEX, PREPARED_SETS, SetIndex
+from container.dataset.prepared import INDEX, PREPARED_SETS, TRAINING, SetIndex
 from container.dataset.preparing_hosts import Order, Part
-from container.dataset.record import RECORD
+from container.dataset.raw_images import RawSplit
+from container.dataset.record import RECORD, Fractions
 from container.errors import DataError
 from container.modeling.settings import Settings
 from manager import manifest, names
@@ -59,6 +60,24 @@ def plan_indexes(settings: Settings, job: str, indexes: Mapping[str, SetIndex]) 
     )
 
 
+def raw_split(settings: Settings) -> RawSplit | None:
+    """Return how the hosts of a processing job split images; None: the settings name none that are not split yet."""
+    data, folder = settings.data, settings.preparation.raw_folder
+    if not folder:
+        return None
+    fractions = Fractions(
+        training=data.training_fraction, validation=data.validation_fraction, evaluation=data.evaluation_fraction
+    )
+    source = f"s3://{names.data_bucket(settings)}/{folder}/"
+    return RawSplit(source=source, fractions=fractions, seed=data.seed, group_by=data.group_by)
+
+
+def raw_record(settings: Settings) -> str:
+    """Return what stands for the split.json of images that a processing job's hosts split; empty: they do not."""
+    split = raw_split(settings)
+    return split.model_dump_json() if split else ""
+
+
 def check_prepared(aws: Aws, settings: Settings) -> None:
     """See that the processing job of data.prepared_by, if it is set, prepared the sets of the present split to the end.
 
@@ -69,17 +88,38 @@ def check_prepared(aws: Aws, settings: Settings) -> None:
     job, bucket = settings.data.prepared_by, names.data_bucket(settings)
     if not job:
         return
-    record = read_text(aws, ObjectPath(bucket, RECORD)) or ""
+    record = raw_record(settings) or read_text(aws, ObjectPath(bucket, RECORD)) or ""
     for index in _prepared_indexes(aws, settings, job):
         if shortage := index.recipe.shortage(settings.image):
             raise DataError(f"the images of data.prepared_by={job} {shortage}: prepare them again with these settings")
         # The evaluation images come from the bucket: in another split the model may have learned them.
         if index.split != hashlib.sha256(record.encode()).hexdigest():
+            if settings.preparation.raw_folder:
+                raise DataError(
+                    f"data.prepared_by={job} was not split as the settings say (preparation.raw_folder, data.group_by, "
+                    "data.seed, the fractions): set these as they were, or prepare it again"
+                )
             raise DataError(
                 f"data.prepared_by={job} was prepared from another split than s3://{bucket} holds now, and may hold "
                 "evaluation images of this one: prepare it by python data_handler.py --prepare --on_sagemaker with a "
                 "number of instances"
             )
+
+
+def check_shards(aws: Aws, settings: Settings) -> None:
+    """See that shards in the data bucket, if it holds any, were prepared for images of the settings' size.
+
+    Raises:
+        DataError: they are smaller.
+        AwsError: AWS refuses to tell.
+    """
+    file = ObjectPath(names.data_bucket(settings), f"{TRAINING}/{INDEX}")
+    text = read_text(aws, file)
+    if text and (shortage := _parsed(SetIndex, text, str(file)).recipe.shortage(settings.image)):
+        raise DataError(
+            f"the images in s3://{file.bucket} {shortage}: prepare them again by python data_handler.py --prepare, and "
+            "upload them by python project_manager.py --upload_data --prune"
+        )
 
 
 def fingerprint(aws: Aws, settings: Settings) -> str:
@@ -91,8 +131,10 @@ def fingerprint(aws: Aws, settings: Settings) -> str:
         DataError: the sets were not prepared to the end.
         AwsError: AWS refuses to tell.
     """
-    uploaded = manifest.read_fingerprint(aws, names.data_bucket(settings)) or ""
-    if not (uploaded and settings.data.prepared_by):
+    is_raw = bool(settings.preparation.raw_folder and settings.data.prepared_by)
+    # A manifest tells of sets, from which these images do not come.
+    uploaded = "" if is_raw else manifest.read_fingerprint(aws, names.data_bucket(settings)) or ""
+    if not is_raw and not (uploaded and settings.data.prepared_by):
         return uploaded
     prepared = (index.fingerprint for index in _prepared_indexes(aws, settings, settings.data.prepared_by))
     return hashlib.sha256(" ".join((uploaded, *prepared)).encode()).hexdigest()

@@ -63,6 +63,7 @@ def render_request(
         "ROLE_ARN": names.role_arn(settings, place),
         "DATA_BUCKET": names.data_bucket(settings),
         "PREPARED_FOLDER": prepared_folder(settings),
+        "EVALUATION_FOLDER": evaluation_folder(settings),
         "OUTPUT_BUCKET": output,
         "OUTPUT_KMS_KEY": settings.storage.kms_key or ABSENT,
         "PRETRAINED_CHANNEL": _pretrained_channel(pretrained_uri) if pretrained_uri else ABSENT,
@@ -104,6 +105,12 @@ def render_request(
             f"{template_file.name} has no channel of prepared images: let the S3Uri of its channels training and "
             'validation begin with "${PREPARED_FOLDER}", or empty data.prepared_by'
         )
+    is_raw = settings.data.prepared_by and settings.preparation.raw_folder
+    if is_raw and f"{evaluation_folder(settings)}evaluation" not in sources:
+        raise TemplateError(
+            f"{template_file.name} has no channel of the evaluation images: let the S3Uri of its channel evaluation "
+            'begin with "${EVALUATION_FOLDER}", or empty preparation.raw_folder'
+        )
     return request
 
 
@@ -111,6 +118,14 @@ def prepared_folder(settings: Settings) -> str:
     """Return the folder in S3 that holds the training and validation sets that jobs read."""
     job = settings.data.prepared_by
     return names.prepared_uri(settings, job) if job else f"s3://{names.data_bucket(settings)}/"
+
+
+def evaluation_folder(settings: Settings) -> str:
+    """Return the folder in S3 that holds the evaluation set that jobs read.
+
+    Images that a processing job split lie with what it prepared of them; else the evaluation set is that of the split.
+    """
+    return prepared_folder(settings) if settings.preparation.raw_folder else f"s3://{names.data_bucket(settings)}/"
 
 
 def _tensorboard(bucket: str) -> Any:

@@ -117,6 +117,11 @@ def group_images(source: ImageSource, expression: str, alike: Alike, keeps_near:
     )
 
 
+def matched_text(match: re.Match[str]) -> str:
+    """Return what ties an image to others: what the expression's first group found, or without one the expression."""
+    return match[1] if match.re.groups and match[1] is not None else match[0]
+
+
 def _told(group: Sequence[int], paths: Sequence[str], causes: Mapping[str, Iterable[Sequence[int]]]) -> str:
     """Return what ties a group, in words."""
     members = set(group)
@@ -137,7 +142,7 @@ def _keys(paths: Sequence[str], expression: str) -> dict[int, str]:
     keys = {}
     for position, path in enumerate(paths):
         if match := search(path):
-            key = match[1] if match.re.groups and match[1] is not None else match[0]
+            key = matched_text(match)
             keys[position] = texts.setdefault(key, key)
     if not keys:
         example = f", such as {printable(paths[0])!r}" if paths else ""

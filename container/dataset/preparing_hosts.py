@@ -19,14 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from container.dataset.labels import LABELS_FILE
 from container.dataset.prepare import MARK, Layout, prepare_sets
 from container.dataset.prepared import INDEX, PREPARED_SETS, ClassImages, SetIndex
+from container.dataset.raw_images import EVALUATION, RawSplit, divide, keep
 from container.dataset.recipe import Recipe
 from container.dataset.record import RECORD
 from container.errors import DataError
 
 PROCESSING = "processing"
 """Folder of /opt/ml that all inputs and outputs lie in."""
-INPUT, OUTPUT, ORDER = "input", "output", "order"
-"""Folders in that one: a folder for each set, what becomes of them, and the order."""
+INPUT, OUTPUT, ORDER, RAW = "input", "output", "order", "raw"
+"""Folders in that one: a folder for each set, what becomes of them, and the order; of images that are not split yet, a
+single folder in the first."""
 ORDER_FILE = "order.json"
 PARTS = "parts"
 """Folder beside the prepared sets, with a file for each host."""
@@ -61,7 +63,9 @@ class Order(_Record):
     processes: int = Field(ge=0)
     """That work side by side on each host; 0: one for each core."""
     record: str
-    """The text of the split.json of the sets; empty: there is none."""
+    """The text of the split.json of the sets; empty: there is none. Of images that are not split yet, how they are."""
+    raw: RawSplit | None = None
+    """How the hosts split the images; None: they are split already."""
     sets: tuple[SetOrder, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -77,6 +81,8 @@ class Part(_Record):
     host: int = Field(ge=0)
     sets: tuple[SetIndex, ...]
     """In the order's order."""
+    evaluation: int = Field(0, ge=0)
+    """Images that this host has put into the evaluation set."""
 
 
 def run(base: Path) -> Part:
@@ -94,11 +100,14 @@ def run(base: Path) -> Part:
     if hosts != order.hosts:
         raise DataError(f"the order is for {order.hosts} hosts, but there are {hosts}")
     logger.info("host %d of %d prepares its share of %s", host + 1, hosts, " and ".join(PREPARED_SETS))
-    sets, target = _sets(processing, order), processing / OUTPUT
+    sets, target = processing / SETS, processing / OUTPUT
+    _fill(sets, processing, order)
     layout = Layout(order.shard_bytes, -(-order.least_training_shards // hosts))
     prepared = prepare_sets(sets, target, order.recipe, layout, _Told(), order.processes)
-    part = Part(host=host, sets=tuple(_own(target / one.name, one.name, one.index, host) for one in prepared))
+    own = tuple(_own(target / one.name, one.name, one.index, host) for one in prepared)
     (target / MARK).unlink()
+    evaluation = keep(sets / EVALUATION, target / EVALUATION) if order.raw else 0
+    part = Part(host=host, sets=own, evaluation=evaluation)
     (target / PARTS).mkdir()
     (target / PARTS / part_file(host)).write_text(part.model_dump_json(indent=1) + "\n", encoding="utf-8")
     for one in part.sets:
@@ -125,6 +134,8 @@ def merged(order: Order, parts: Sequence[Part]) -> dict[str, SetIndex]:
     for name, index in indexes.items():
         if not index.images:
             raise DataError(f"no host was given an image of the {name} set")
+    if order.raw and not any(part.evaluation for part in parts):
+        raise DataError(f"no host was given an image of the {EVALUATION} set")
     return indexes
 
 
@@ -162,17 +173,18 @@ def _place(file: Path) -> tuple[int, int]:
         raise DataError(f"{file} does not tell which host this is: {error}") from None
 
 
-def _sets(processing: Path, order: Order) -> Path:
-    """Return a folder of the sets with all class folders, also those of which this host was given no image.
+def _fill(sets: Path, processing: Path, order: Order) -> None:
+    """Fill a folder of the sets with all class folders, also those of which this host was given no image.
 
     What SageMaker brought is left as it is: it may not let itself be written to.
 
     Raises:
         DataError: there is a class folder that the order does not name, or the folder cannot be made.
     """
-    sets = processing / SETS
     try:
-        for wanted in order.sets:
+        if order.raw:
+            divide(processing / INPUT / RAW, order.raw, order.sets[0].classes, sets)
+        for wanted in order.sets if not order.raw else ():
             given, own = processing / INPUT / wanted.name, sets / wanted.name
             own.mkdir(parents=True)
             found = {path.name: path for path in given.iterdir()} if given.is_dir() else {}
@@ -191,7 +203,6 @@ def _sets(processing: Path, order: Order) -> Path:
         (sets / RECORD).write_text(order.record, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{error.filename or sets} cannot be written: {error.strerror or error}") from None
-    return sets
 
 
 def _own(folder: Path, name: str, index: SetIndex, host: int) -> SetIndex:

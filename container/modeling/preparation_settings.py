@@ -32,6 +32,8 @@ class Preparation(Section):
     """MB of a shard, at most; each has more than half of that where there are several."""
     processes: int = Field(0, ge=0, le=1024)
     """How many processes work side by side; 0: one for each core."""
+    raw_folder: str = Field("", pattern=r"^([\w!.*'()-]+(/[\w!.*'()-]+)*)?$")
+    """`--on_sagemaker`: folder of the data bucket with class folders that are not split yet; empty: the sets."""
     instance_type: InstanceType = "ml.c5.4xlarge"
     """`--on_sagemaker`: what each of the processing job's instances is; only its cores are used."""
     volume_size_gb: int = Field(100, ge=1, le=16_384)

@@ -54,3 +54,33 @@ def test_what_two_instances_prepare_is_trained_on(split_project: Project) -> Non
     folder = f"s3://{bucket}/prepared/{job}/"
     assert uris[:2] == [f"{folder}training/", f"{folder}validation/"]
     assert uris[2].endswith(".data/evaluation/")
+
+
+def test_images_that_are_not_split_yet_are_split_by_the_instances(split_project: Project) -> None:
+    split_project.manage_local("--init_s3_buckets", "--build_and_push_docker_image")
+    images, s3 = split_project.root / "data" / "images", split_project.client("s3")
+    for path in images.glob("*/*"):
+        s3.upload_file(str(path), "shades-project.data", f"raw/{path.relative_to(images)}")
+    fractions = {"training": 0.5, "validation": 0.25, "evaluation": 0.25}
+    assignments = [
+        "preparation.raw_folder=raw",
+        *(f"data.{name}_fraction={share}" for name, share in fractions.items()),
+    ]
+    raw = [word for assignment in assignments for word in ("--set", assignment)]
+
+    done = split_project.run("data_handler.py", "--prepare", "--local", "--on_sagemaker", "2", "--yes", *raw)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (job,) = re.findall(JOB, done.stdout)
+    assert "--set preparation.raw_folder=raw" in done.stdout
+
+    settings = (*raw, "--set", f"data.prepared_by={job}", "--set", "training.epochs=1")
+    trained = split_project.manage_local("--launch_training", *settings)
+    assert "completed after" in trained.stdout
+    (name,) = re.findall(r"Training job (\S+)", trained.stdout)
+    channels = split_project.client("sagemaker").describe_training_job(TrainingJobName=name)["InputDataConfig"]
+    uris = [channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in channels]
+    assert [uri.partition(f"/prepared/{job}/")[2] for uri in uris] == ["training/", "validation/", "evaluation/"]
+
+    other = split_project.run("project_manager.py", "--local", "--launch_training", *settings, "--set", "data.seed=1")
+    assert other.returncode == 1
+    assert "was not split as the settings say" in other.stderr

@@ -223,6 +223,15 @@ class TestTraining:
         with pytest.raises(DataError, match="are prepared for an input of 28x28, not of 64x64"):
             processing_results.check_prepared(wire.aws(), larger)
 
+    def test_shards_of_the_data_bucket_that_are_too_small_are_not(
+        self, wire: Wire, project: str, terminal: Terminal
+    ) -> None:
+        put(wire, f"{project}.data", "training/index.json", body=make_part(0).sets[0].model_dump_json())
+        processing_results.check_shards(wire.aws(), configured(project))
+        larger = configured(project, image__height="64", image__width="64")
+        with pytest.raises(DataError, match=r"28x28, not of 64x64: prepare them again by .* --upload_data --prune"):
+            launching.launchable_image(session(wire, larger, terminal), None, initialized=False, uploaded=False)
+
     @pytest.mark.parametrize("initialized", [False, True])
     def test_what_was_prepared_from_another_split_is_not(
         self, wire: Wire, project: str, terminal: Terminal, initialized: bool

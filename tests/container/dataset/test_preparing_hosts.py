@@ -4,15 +4,21 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from container.dataset.prepared import SetIndex
 from container.dataset.preparing_hosts import Order, Part, SetOrder, merged, run
+from container.dataset.raw_images import RawSplit
+from container.dataset.record import Fractions
 from container.dataset.sharded_folder import ShardedFolder, index_shards
+from container.dataset.split import split_images
 from container.errors import DataError
-from tests.container.dataset.preparing import RECIPE, SMALL_SHARDS, prepare, write_sets
+from container.modeling.settings import Data
+from tests.container.dataset.preparing import RECIPE, SMALL_SHARDS, encoded, files, prepare, write, write_sets
+from tests.container.dataset.unwatched import Unwatched
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ("cat", "dog")
@@ -30,7 +36,36 @@ def make_order(hosts: int) -> Order:
     )
 
 
-def distribute(sets: Path, hosts: int, order: Order) -> list[Path]:
+def raw_order(hosts: int, group_by: str = "") -> Order:
+    fractions = Fractions(training=0.5, validation=0.25, evaluation=0.25)
+    raw = RawSplit(source="s3://data/raw/", fractions=fractions, seed=3, group_by=group_by)
+    return make_order(hosts).model_copy(update={"raw": raw})
+
+
+def write_raw(project: Path, names: Sequence[str]) -> Path:
+    """Write images of two classes that are not split; return their folder."""
+    for label, class_name in enumerate(CLASSES):
+        for number, name in enumerate(names):
+            write(project / "images" / class_name / name, encoded(2 * number + label))
+    return project / "images"
+
+
+def distribute_raw(images: Path, order: Order) -> list[Path]:
+    """Give each host its share of images that are not split; return their /opt/ml."""
+    (images.parent / "raw-sets").mkdir()
+    (images.parent / "raw-sets" / "raw").symlink_to(images)
+    return distribute(images.parent / "raw-sets", order.hosts, order, ("raw",))
+
+
+def split_by(parts: Sequence[Part], folder: Path, order: Order) -> dict[str, set[str]]:
+    """Return CLASS/NAME of the images of each set."""
+    for name, index in merged(order, parts).items():
+        index.write(folder / name)
+    found = {name: set(index_shards(folder / name).names) for name in ("training", "validation")}
+    return found | {"evaluation": set(files(folder / "evaluation"))}
+
+
+def distribute(sets: Path, hosts: int, order: Order, inputs: Sequence[str] = ("training", "validation")) -> list[Path]:
     """Give each host its share of a split, as SageMaker does with ShardedByS3Key; return their /opt/ml."""
     bases = [sets.with_name(f"host-{number}") for number in range(hosts)]
     names = [f"algo-{number + 1}" for number in range(hosts)]
@@ -40,9 +75,9 @@ def distribute(sets: Path, hosts: int, order: Order) -> list[Path]:
         for folder in ("order", "input", "output"):
             (base / "processing" / folder).mkdir(parents=True)
         (base / "processing" / "order" / "order.json").write_text(order.model_dump_json())
-    for set_order in order.sets:
-        files = sorted(path for path in (sets / set_order.name).rglob("*") if path.is_file())
-        for number, path in enumerate(files):
+    for name in inputs:
+        found = sorted(path for path in (sets / name).glob("**/*") if path.is_file())
+        for number, path in enumerate(found):
             target = bases[number % hosts] / "processing" / "input" / path.relative_to(sets)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
@@ -76,6 +111,52 @@ def contents(folder: ShardedFolder) -> dict[str, tuple[str, bytes]]:
         name: (folder.classes[folder.labels[number]], folder.content(number))
         for number, name in enumerate(folder.names)
     }
+
+
+@pytest.mark.parametrize("group_by", ["", r"(\d)-\d"])
+def test_hosts_split_as_one_machine_does_by_a_hash(tmp_path: Path, group_by: str) -> None:
+    images = write_raw(tmp_path, [f"{patient}-{number}.png" for patient in range(10) for number in range(4)])
+    order = raw_order(3, group_by)
+    bases = distribute_raw(images, order)
+    for base in bases:
+        run(base)
+    by_hosts = split_by(collect(bases, tmp_path / "all"), tmp_path / "all", order)
+    data = Data(
+        directory="images", stable=True, seed=3, group_by=group_by, training_fraction=0.5, validation_fraction=0.25,
+        evaluation_fraction=0.25,
+    )  # fmt: skip
+    sets = split_images(data, tmp_path, Unwatched()).sets
+    assert by_hosts == {name: set(files(sets / name)) for name in ("training", "validation", "evaluation")}
+    if group_by:
+        patients = [patient for found in by_hosts.values() for patient in {name.split("/")[1][0] for name in found}]
+        assert sorted(patients) == sorted("0123456789")
+
+
+def test_evaluation_images_are_kept_as_they_are(tmp_path: Path) -> None:
+    images, order = write_raw(tmp_path, [f"{number}.png" for number in range(30)]), raw_order(2)
+    bases = distribute_raw(images, order)
+    parts = [run(base) for base in bases]
+    collect(bases, tmp_path / "all")
+    kept = files(tmp_path / "all" / "evaluation")
+    assert sum(part.evaluation for part in parts) == len(kept) > 5
+    assert all(content == (images / name).read_bytes() for name, content in kept.items())
+
+
+def test_a_class_that_the_order_does_not_name_is_told(tmp_path: Path) -> None:
+    images = write_raw(tmp_path, ["0.png"])
+    write(images / "horse" / "0.png", encoded(0))
+    (base,) = distribute_raw(images, raw_order(1))
+    with pytest.raises(DataError, match="s3://data/raw/ has the class folder 'horse'"):
+        run(base)
+
+
+def test_too_few_images_for_an_evaluation_set_are_told(tmp_path: Path) -> None:
+    order = raw_order(1)
+    parts = [
+        run(base) for base in distribute_raw(write_raw(tmp_path, [f"{number}.png" for number in range(30)]), order)
+    ]
+    with pytest.raises(DataError, match="no host was given an image of the evaluation set"):
+        merged(order, [part.model_copy(update={"evaluation": 0}) for part in parts])
 
 
 @pytest.mark.parametrize("hosts", [1, 3])
