@@ -117,6 +117,7 @@ def test_two_hosts_do_what_one_with_twice_the_batch_does(
     assert [path for folder in (second.model_dir, second.checkpoints_dir) for path in folder.glob("*")] == []
 
 
+@pytest.mark.long
 def test_two_devices_of_a_host_do_what_one_with_twice_the_batch_does(one_host: OptMl, tmp_path: Path) -> None:
     opt_ml = lay_out(tmp_path, EXACT)
     # Cut in two, the processor stands for two GPUs.
@@ -135,6 +136,7 @@ run_job(OptMl(Path(sys.argv[1])))
     assert_same_model(opt_ml, one_host)
 
 
+@pytest.mark.long
 def test_hosts_that_have_different_images_train_one_model_of_all_classes(
     run_hosts: list[Hosts], tmp_path: Path
 ) -> None:
@@ -169,6 +171,7 @@ def test_hosts_that_should_have_the_same_images_but_have_not_are_told_so(
     assert reason.startswith("127.0.0.2 has other images of the channel 'validation' than 127.0.0.1")
 
 
+@pytest.mark.long
 def test_a_lost_host_ends_the_other_and_the_next_run_goes_on(run_hosts: list[Hosts], tmp_path: Path) -> None:
     opt_mls = lay_out_hosts(tmp_path, LONG)
     hosts = started(run_hosts, opt_mls)
@@ -202,6 +205,7 @@ def test_a_host_that_is_silent_counts_as_lost(run_hosts: list[Hosts], tmp_path: 
     assert failure_reason(hosts.opt_mls[0]).startswith("another host of the job is gone")
 
 
+@pytest.mark.long
 def test_one_host_that_is_asked_to_stop_stops_both(run_hosts: list[Hosts], tmp_path: Path) -> None:
     hosts = started(run_hosts, lay_out_hosts(tmp_path, LONG))
     hosts.wait_for_checkpoint(3)

@@ -65,6 +65,7 @@ def test_sagemaker_reads_the_best_epoch_last() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_trial_goes_on_from_no_other_trials_checkpoints(tmp_path: Path) -> None:
     """SageMaker fetches the checkpoints of all trials, since they have one CheckpointConfig."""
     opt_ml = lay_out(tmp_path, TINY | ADDED)

@@ -56,6 +56,7 @@ def test_what_two_instances_prepare_is_trained_on(split_project: Project) -> Non
     assert uris[2].endswith(".data/evaluation/")
 
 
+@pytest.mark.long
 def test_images_that_are_not_split_yet_are_split_by_the_instances(split_project: Project) -> None:
     split_project.manage_local("--init_s3_buckets", "--build_and_push_docker_image")
     images, s3 = split_project.root / "data" / "images", split_project.client("s3")
