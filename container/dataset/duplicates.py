@@ -17,7 +17,7 @@ from container.dataset.looks import SIDE
 MOST_BITS = 7
 # By how much one of two nearly equal images may be lighter, and how far their small pictures may be apart beside that:
 # means over values of 0 to 255. Of photos encoded anew at quality 30 this finds 99 %, of those that are scaled to a
-# half before 96 %, of those that lose 1 % at each border before 91 %: see benchmarks/data_check.py.
+# half before 98 %, of those that lose 1 % at each border before 92 %: see benchmarks/data_check.py.
 MOST_LIGHTER, MOST_DIFFERENCE = 40.0, 10.0
 # Bits of a band, and the bands of a hash. Hashes that differ in fewer bits than there are bands have one in common
 # (multi-index hashing: M. Norouzi, A. Punjani, D. Fleet, https://arxiv.org/abs/1307.2982), so that hashes are compared
