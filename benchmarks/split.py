@@ -23,8 +23,8 @@ from benchmarks.unwatched import Unwatched
 from container.dataset.split import split_images
 from container.modeling.settings import Data
 
-FILES, CLASSES, ROUNDS = 50_000, 10, 5
-SIZES = range(4_000, 12_000)  # bytes
+FILES, CLASSES, ROUNDS = 50_000, 10, 3
+SIZES = range(10_000, 50_000)  # bytes
 JPEG_START = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
 
 
