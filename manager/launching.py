@@ -6,6 +6,7 @@ from container.modeling.own_parts.sources import check_parts
 from manager import image, pretrained, pricing, processing_results, role, upload
 from manager.plan import Plan
 from manager.session import Session
+from manager.training import is_split_by_job
 
 
 def launchable_image(session: Session, pushed: image.Image | None, *, initialized: bool, uploaded: bool) -> image.Image:
@@ -24,8 +25,7 @@ def launchable_image(session: Session, pushed: image.Image | None, *, initialize
     """
     settings, root = session.settings, session.project_root
     check_parts(settings.container_settings(), root / "container" / "parts")
-    reads_raw = settings.data.prepared_by and settings.preparation.raw_folder
-    if not (initialized or uploaded or reads_raw):
+    if not (initialized or uploaded or is_split_by_job(settings)):
         upload.check_uploaded(session.aws, settings, root)
         if not settings.data.prepared_by:
             processing_results.check_shards(session.aws, settings)

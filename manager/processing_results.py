@@ -18,6 +18,7 @@ from manager import manifest, names
 from manager.aws import Aws, error_code
 from manager.calls import ObjectPath
 from manager.plan import ApiCall, Plan
+from manager.training import is_split_by_job
 
 MISSING = ("404", "NoSuchKey", "NoSuchBucket")
 
@@ -65,11 +66,8 @@ def raw_split(settings: Settings) -> RawSplit | None:
     data, folder = settings.data, settings.preparation.raw_folder
     if not folder:
         return None
-    fractions = Fractions(
-        training=data.training_fraction, validation=data.validation_fraction, evaluation=data.evaluation_fraction
-    )
     source = f"s3://{names.data_bucket(settings)}/{folder}/"
-    return RawSplit(source=source, fractions=fractions, seed=data.seed, group_by=data.group_by)
+    return RawSplit(source=source, fractions=Fractions.of(data), seed=data.seed, group_by=data.group_by)
 
 
 def raw_record(settings: Settings) -> str:
@@ -131,7 +129,7 @@ def fingerprint(aws: Aws, settings: Settings) -> str:
         DataError: the sets were not prepared to the end.
         AwsError: AWS refuses to tell.
     """
-    is_raw = bool(settings.preparation.raw_folder and settings.data.prepared_by)
+    is_raw = is_split_by_job(settings)
     # A manifest tells of sets, from which these images do not come.
     uploaded = "" if is_raw else manifest.read_fingerprint(aws, names.data_bucket(settings)) or ""
     if not is_raw and not (uploaded and settings.data.prepared_by):

@@ -105,8 +105,7 @@ def render_request(
             f"{template_file.name} has no channel of prepared images: let the S3Uri of its channels training and "
             'validation begin with "${PREPARED_FOLDER}", or empty data.prepared_by'
         )
-    is_raw = settings.data.prepared_by and settings.preparation.raw_folder
-    if is_raw and f"{evaluation_folder(settings)}evaluation" not in sources:
+    if is_split_by_job(settings) and f"{evaluation_folder(settings)}evaluation" not in sources:
         raise TemplateError(
             f"{template_file.name} has no channel of the evaluation images: let the S3Uri of its channel evaluation "
             'begin with "${EVALUATION_FOLDER}", or empty preparation.raw_folder'
@@ -120,12 +119,17 @@ def prepared_folder(settings: Settings) -> str:
     return names.prepared_uri(settings, job) if job else f"s3://{names.data_bucket(settings)}/"
 
 
+def is_split_by_job(settings: Settings) -> bool:
+    """Whether training reads sets that the processing job of data.prepared_by has split, the evaluation set too."""
+    return bool(settings.data.prepared_by and settings.preparation.raw_folder)
+
+
 def evaluation_folder(settings: Settings) -> str:
     """Return the folder in S3 that holds the evaluation set that jobs read.
 
     Images that a processing job split lie with what it prepared of them; else the evaluation set is that of the split.
     """
-    return prepared_folder(settings) if settings.preparation.raw_folder else f"s3://{names.data_bucket(settings)}/"
+    return prepared_folder(settings) if is_split_by_job(settings) else f"s3://{names.data_bucket(settings)}/"
 
 
 def _tensorboard(bucket: str) -> Any:

@@ -1,12 +1,15 @@
 """What split.json beside the sets says: which images were split how."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from container.dataset.index import LeftOut
 from container.errors import DataError
+
+if TYPE_CHECKING:
+    from container.modeling.data_settings import Data
 
 SETS = ("training", "validation", "evaluation")
 RECORD = "split.json"
@@ -22,6 +25,13 @@ class Fractions(_Record):
     training: float
     validation: float
     evaluation: float
+
+    @classmethod
+    def of(cls, data: "Data") -> Self:
+        """Return those of the settings."""
+        return cls(
+            training=data.training_fraction, validation=data.validation_fraction, evaluation=data.evaluation_fraction
+        )
 
 
 class ClassCounts(_Record):

@@ -132,7 +132,7 @@ def _record(
     return Split(
         directory=_relative(source.directory, project),
         seed=data.seed,
-        fractions=_fractions(data),
+        fractions=Fractions.of(data),
         fingerprint=source.fingerprint(),
         linked=0,
         copied=0,
@@ -151,12 +151,6 @@ def _record(
     )
 
 
-def _fractions(data: Data) -> Fractions:
-    return Fractions(
-        training=data.training_fraction, validation=data.validation_fraction, evaluation=data.evaluation_fraction
-    )
-
-
 def _is_drawn_alike(earlier: Split, data: Data, source: ImageSource) -> bool:
     """Tell whether an earlier split placed images as this one would."""
     refill = earlier.refill
@@ -166,7 +160,7 @@ def _is_drawn_alike(earlier: Split, data: Data, source: ImageSource) -> bool:
     )
     if source.is_split and earlier.refill_below not in (None, data.refill_below):
         return False
-    return earlier.stable and refills_alike and (earlier.seed, earlier.fractions) == (data.seed, _fractions(data))
+    return earlier.stable and refills_alike and (earlier.seed, earlier.fractions) == (data.seed, Fractions.of(data))
 
 
 def _relative(directory: Path, project: Path) -> str:
