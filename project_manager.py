@@ -277,32 +277,32 @@ def _undeploy(session: "Session", *, waits: bool) -> None:
 
 def _transform(arguments: argparse.Namespace, session: "Session", trained: str) -> None:
     """Predict in a batch, and fetch its results, as far as the flags ask for it."""
-    from manager import serving_commands
+    from manager import serving_commands, transform_commands
 
     if arguments.stop_transform is not None:
-        job = arguments.stop_transform or serving_commands.last_transform_job(session)
-        serving_commands.stop_transform(session, job)
+        job = arguments.stop_transform or transform_commands.last_transform_job(session)
+        transform_commands.stop_transform(session, job)
         if arguments.follow and not arguments.dry_run:
-            serving_commands.await_stopped_transform(session, job)
+            transform_commands.await_stopped_transform(session, job)
     results_of = arguments.transform_results
     if arguments.batch_transform is not None:
         model = arguments.from_job or trained or serving_commands.last_completed_job(session)
-        results_of = serving_commands.launch_batch_transform(session, arguments.batch_transform, model)
+        results_of = transform_commands.launch_batch_transform(session, arguments.batch_transform, model)
         if not arguments.follow:
             return
-        if not arguments.dry_run and not serving_commands.monitor_transform(session, results_of):
+        if not arguments.dry_run and not transform_commands.monitor_transform(session, results_of):
             fetches = f"{session.command} --transform_results {results_of}"
             session.terminal.prose(f"Its results were not fetched: `{fetches}` fetches them when it is done.")
             return
     if results_of is not None and not arguments.dry_run:
-        serving_commands.transform_results(session, results_of or serving_commands.last_transform_job(session))
+        transform_commands.transform_results(session, results_of or transform_commands.last_transform_job(session))
 
 
 def _follow(session: "Session", job: str) -> bool:
-    from manager import commands, serving_commands, tuning_commands
+    from manager import commands, transform_commands, tuning_commands
 
-    if serving_commands.is_transform_job(session, job):
-        return serving_commands.monitor_transform(session, job)
+    if transform_commands.is_transform_job(session, job):
+        return transform_commands.monitor_transform(session, job)
     monitor = tuning_commands.monitor if tuning_commands.is_tuning_job(session, job) else commands.monitor
     return monitor(session, job)
 

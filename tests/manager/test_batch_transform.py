@@ -19,7 +19,7 @@ import project_manager
 from container.errors import DataError, SettingsError
 from container.modeling.config_file import load_settings
 from container.modeling.settings import Settings
-from manager import batch_transform, names, serving_commands
+from manager import batch_transform, names, serving_commands, transform_commands
 from manager.batch_transform import Batch
 from manager.calls import ObjectPath
 from manager.console import Terminal
@@ -215,7 +215,7 @@ class TestLaunch:
         settings = configured(project_name=project, batch_transform__instance_count="2")
         make_role(wire, settings)
         asking = session(wire, settings, terminal)
-        job = serving_commands.launch_batch_transform(asking, str(images), JOB)
+        job = transform_commands.launch_batch_transform(asking, str(images), JOB)
         (model,) = account.kept["Model"]
         assert account.calls == [f"CreateModel {model}", f"CreateTransformJob {job}"]
         assert account.kept["TransformJob"][job]["ModelName"] == model
@@ -231,7 +231,7 @@ class TestLaunch:
         refusal = {"__type": "ResourceLimitExceeded", "message": "no such instances"}
         wire.answers["CreateTransformJob"] = lambda _: Answer.of_json(refusal, 400)
         with pytest.raises(AwsError, match="no such instances"):
-            serving_commands.launch_batch_transform(session(wire, settings, terminal), str(images), JOB)
+            transform_commands.launch_batch_transform(session(wire, settings, terminal), str(images), JOB)
         assert keys(wire, names.data_bucket(settings)) == []
 
     def test_a_model_that_is_there_is_used_again(
@@ -241,13 +241,13 @@ class TestLaunch:
         config = serving_commands.deploy(asking, JOB)
         (model,) = account.kept["Model"]
         shown = replace(asking, executor=describe)
-        serving_commands.launch_batch_transform(shown, str(images), JOB)
+        transform_commands.launch_batch_transform(shown, str(images), JOB)
         assert account.kept["EndpointConfig"][config]["ProductionVariants"][0]["ModelName"] == model
         assert f"unchanged  model {model}" in told(terminal)
 
     def test_a_dry_run_uploads_nothing(self, account: Account, wire: Wire, terminal: Terminal, images: Path) -> None:
         asking = session(wire, configured(), terminal, describe)
-        serving_commands.launch_batch_transform(asking, str(images), JOB)
+        transform_commands.launch_batch_transform(asking, str(images), JOB)
         shown = told(terminal)
         assert "aws s3api put-object" in shown
         assert "aws sagemaker create-transform-job" in shown
@@ -259,7 +259,7 @@ class TestFollowing:
         self, account: Account, wire: Wire, asking: Session, terminal: Terminal
     ) -> None:
         finished(wire, account, asking.settings, {})
-        assert serving_commands.monitor_transform(asking, TRANSFORM)
+        assert transform_commands.monitor_transform(asking, TRANSFORM)
         assert f"{TRANSFORM} completed" in told(terminal)
 
     @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ class TestFollowing:
         finished(wire, account, asking.settings, outputs, **changes)
         data = uploaded(wire, asking.settings)
         with pytest.raises(JobError, match=message):
-            serving_commands.monitor_transform(asking, TRANSFORM)
+            transform_commands.monitor_transform(asking, TRANSFORM)
         assert keys(wire, data) == ["transforms/another/dark/0.png"]
 
     def test_how_it_ended_is_told_though_the_images_cannot_be_removed(
@@ -300,33 +300,33 @@ class TestFollowing:
         data = uploaded(wire, asking.settings)
         wire.answers["DELETE"] = lambda _: Answer(b"<Error><Code>AccessDenied</Code></Error>", 403)
         with pytest.raises(JobError, match="was stopped before it was done"):
-            serving_commands.monitor_transform(asking, TRANSFORM)
+            transform_commands.monitor_transform(asking, TRANSFORM)
         del wire.answers["DELETE"]
         assert f"the images that were uploaded for {TRANSFORM} are not removed: could not delete" in told(terminal)
         assert len(keys(wire, data)) == 2
 
     def test_one_that_is_not_there_is_named(self, account: Account, asking: Session) -> None:
         with pytest.raises(JobError, match="there is no transform job 'nothing'"):
-            serving_commands.monitor_transform(asking, "nothing")
+            transform_commands.monitor_transform(asking, "nothing")
 
     def test_one_that_runs_is_stopped_and_one_that_is_over_is_not(
         self, account: Account, wire: Wire, asking: Session
     ) -> None:
         finished(wire, account, asking.settings, {}, Status="InProgress")
-        serving_commands.stop_transform(asking, serving_commands.last_transform_job(asking))
+        transform_commands.stop_transform(asking, transform_commands.last_transform_job(asking))
         assert account.calls == [f"StopTransformJob {TRANSFORM}"]
         finished(wire, account, asking.settings, {"0.png": b"x"})
         with pytest.raises(
             JobError, match=f"is over: its status is Completed; --transform_results {TRANSFORM} fetches"
         ):
-            serving_commands.stop_transform(asking, TRANSFORM)
+            transform_commands.stop_transform(asking, TRANSFORM)
 
     def test_of_one_that_was_stopped_there_is_nothing_to_fetch(
         self, account: Account, wire: Wire, asking: Session
     ) -> None:
         finished(wire, account, asking.settings, {}, Status="Stopped")
         with pytest.raises(JobError, match=r"is over: its status is Stopped$"):
-            serving_commands.stop_transform(asking, TRANSFORM)
+            transform_commands.stop_transform(asking, TRANSFORM)
 
     def test_ctrl_c_lets_it_go_on_and_tells_the_commands_that_go_on_with_it(
         self,
@@ -387,7 +387,7 @@ class TestResults:
         data = names.data_bucket(asking.settings)
         for key in (f"transforms/{TRANSFORM}/x/dark/0.png", "transforms/another/dark/0.png", "training/dark/0.png"):
             wire.aws().client("s3").put_object(Bucket=data, Key=key, Body=b"x")
-        serving_commands.transform_results(asking, TRANSFORM)
+        transform_commands.transform_results(asking, TRANSFORM)
         with (asking.project_root / "results" / TRANSFORM / "predictions.csv").open() as opened:
             rows = list(csv.DictReader(opened))
         assert [row["path"] for row in rows] == ["dark/0.png", "dark/=1.png", "else/2.png", "light/ü 1.png"]
@@ -405,7 +405,7 @@ class TestResults:
         self, account: Account, wire: Wire, asking: Session, terminal: Terminal
     ) -> None:
         finished(wire, account, asking.settings, {"0.png": result((0.7, 0.2, 0.1)), "1.png": result((0.8, 0.1, 0.1))})
-        serving_commands.transform_results(asking, TRANSFORM)
+        transform_commands.transform_results(asking, TRANSFORM)
         shown = told(terminal)
         assert "Predictions" in shown
         assert "2 images, in no folder that is called as a class" in shown
@@ -417,7 +417,7 @@ class TestResults:
     ) -> None:
         outputs = {"0.png": result((0.7, 0.2, 0.1)), "light/1.png": result((0.7, 0.2, 0.1))}
         finished(wire, account, asking.settings, outputs, source=source)
-        serving_commands.transform_results(asking, TRANSFORM)
+        transform_commands.transform_results(asking, TRANSFORM)
         with (asking.project_root / "results" / TRANSFORM / "predictions.csv").open() as opened:
             assert [row["label"] for row in csv.DictReader(opened)] == ["dark", "light"]
 
@@ -426,7 +426,7 @@ class TestResults:
     ) -> None:
         finished(wire, account, asking.settings, {"0.png": result((0.7, 0.2, 0.1))}, Status="Failed")
         with pytest.raises(JobError, match="no reason; what it did not predict is missing here"):
-            serving_commands.transform_results(asking, TRANSFORM)
+            transform_commands.transform_results(asking, TRANSFORM)
         assert (asking.project_root / "results" / TRANSFORM / "predictions.csv").is_file()
 
     @pytest.mark.parametrize("is_followed", [True, False])
@@ -448,10 +448,10 @@ class TestResults:
         told_of = "failed: ClientError; 1 of 2 images predicted; dark/broken.png is missing"
         if is_followed:
             with pytest.raises(JobError, match=f"{told_of}; --transform_results {TRANSFORM} fetches"):
-                serving_commands.monitor_transform(asking, TRANSFORM)
+                transform_commands.monitor_transform(asking, TRANSFORM)
             assert keys(wire, data) == []
         with pytest.raises(JobError, match=f"{told_of}$"):
-            serving_commands.transform_results(asking, TRANSFORM)
+            transform_commands.transform_results(asking, TRANSFORM)
         assert keys(wire, data) == []
         noted = asking.project_root / "results" / TRANSFORM / "missing.txt"
         assert noted.read_text() == "dark/broken.png\n"
@@ -463,7 +463,7 @@ class TestResults:
         outputs = {"0.png": result((0.7, 0.2, 0.1))}
         finished(wire, account, asking.settings, outputs, source=f"s3://{data}/evaluation", Status="Failed")
         with pytest.raises(JobError, match=r"1 of 6 images predicted; 1\.png, 2\.png, 3\.png and 2 more are missing$"):
-            serving_commands.transform_results(asking, TRANSFORM)
+            transform_commands.transform_results(asking, TRANSFORM)
 
     def test_outputs_in_a_form_of_their_own_can_be_fetched_as_they_are(
         self, account: Account, wire: Wire, asking: Session
@@ -475,14 +475,14 @@ class TestResults:
         with pytest.raises(
             ResultsError, match=rf"{reason}.* is Completed, .* outputs, 2, lie in {folder}: `{command}`"
         ):
-            serving_commands.transform_results(asking, TRANSFORM)
+            transform_commands.transform_results(asking, TRANSFORM)
 
     def test_classes_that_do_not_occur_are_left_out_and_count_in_no_average(
         self, account: Account, wire: Wire, asking: Session, terminal: Terminal
     ) -> None:
         outputs = {"dark/0.png": result((0.75, 0.2, 0.05)), "dark/1.png": result((0.1, 0.2, 0.7))}
         finished(wire, account, asking.settings, outputs)
-        serving_commands.transform_results(asking, TRANSFORM)
+        transform_commands.transform_results(asking, TRANSFORM)
         shown = told(terminal)
         assert "accuracy 0.5000, macro F1 0.3333" in shown
         assert "1 of 3 classes is left out: no image here is labeled or predicted so" in shown
@@ -511,14 +511,14 @@ class TestResults:
         finished(wire, account, asking.settings, outputs, **changes)
         data = uploaded(wire, asking.settings)
         with pytest.raises(ResultsError, match=message):
-            serving_commands.transform_results(asking, TRANSFORM)
+            transform_commands.transform_results(asking, TRANSFORM)
         assert not (asking.project_root / "results" / TRANSFORM).exists()
         is_over = changes.get("Status") != "InProgress"
         assert len(keys(wire, data)) == (1 if is_over else 2)
 
     def test_without_a_job_there_is_a_next_step(self, account: Account, asking: Session) -> None:
         with pytest.raises(JobError, match="launch one by --batch_transform FOLDER"):
-            serving_commands.last_transform_job(asking)
+            transform_commands.last_transform_job(asking)
 
 
 def test_a_job_by_default_is_the_last_one_that_is_completed(wire: Wire, terminal: Terminal) -> None:

@@ -11,7 +11,7 @@ import requests
 from rich.console import Console
 
 from container.modeling.config_file import load_settings
-from manager import commands, names, permissions, processing_commands, serving_commands, teardown
+from manager import commands, names, permissions, processing_commands, serving_commands, teardown, transform_commands
 from manager.aws import Aws
 from manager.console import Terminal
 from manager.errors import AwsError, JobError
@@ -100,16 +100,16 @@ def test_images_are_pruned_and_prepared_results_downloaded_models_served_and_all
     commands.status(session)
     images = str(session.project_root / "data/images-sets/evaluation")
     serving_commands.predict(session, [images])
-    transform = serving_commands.launch_batch_transform(session, images, serving_commands.last_completed_job(session))
-    assert serving_commands.last_transform_job(session) == transform
-    assert serving_commands.monitor_transform(session, transform)
-    serving_commands.transform_results(session, transform)
+    transform = transform_commands.launch_batch_transform(session, images, serving_commands.last_completed_job(session))
+    assert transform_commands.last_transform_job(session) == transform
+    assert transform_commands.monitor_transform(session, transform)
+    transform_commands.transform_results(session, transform)
     serving_commands.undeploy(session)
     serving_commands.settle(session)
-    serving_commands.launch_batch_transform(session, images, job)
-    serving_commands.stop_transform(session, serving_commands.last_transform_job(session))
+    transform_commands.launch_batch_transform(session, images, job)
+    transform_commands.stop_transform(session, transform_commands.last_transform_job(session))
     with pytest.raises(JobError, match="was stopped"):
-        serving_commands.monitor_transform(session, serving_commands.last_transform_job(session))
+        transform_commands.monitor_transform(session, transform_commands.last_transform_job(session))
 
     # As if it had been made under an earlier ALGORITHM_NAME.
     other = session.settings.model_copy(update={"algorithm_name": "another"})
