@@ -5,6 +5,7 @@ does not succeed at once is left to it, with its retries and its errors.
 """
 
 import base64
+import socket
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,9 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from manager.aws import Aws
+
+# As a client's connections have them: else the end of what is sent waits until the server confirms its beginning.
+SOCKET_OPTIONS: Any = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 
 
 class ObjectWriter:
@@ -29,6 +33,7 @@ class ObjectWriter:
             proxies={} if aws.endpoint_url else get_environ_proxies(self._url),
             timeout=aws.timeout_seconds,
             max_pool_connections=threads,
+            socket_options=SOCKET_OPTIONS,
         )
 
     def put(self, key: str, content: bytes, sha256: bytes) -> str:
