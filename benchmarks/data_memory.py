@@ -1,11 +1,12 @@
 """How much memory the commands of data_handler.py take for each file, with few small files and with many.
 
-    python benchmarks/data_memory.py [split] [ingest] [as_arrays] [prepare]
+    python benchmarks/data_memory.py [split] [check] [ingest] [as_arrays] [prepare]
 
 Each figure is the growth of the peak of a process's resident memory from 20,000 to 60,000 files, by file; it should be
 at most 1,000 bytes.
 
 - split: class folders, a labels.csv with a row for each image, and an expression that ties images by fives.
+- check: class folders of different pictures, 16x16.
 - ingest: the folder of a store, such as S3.
 - as_arrays: sets to 8x8 pixels.
 - prepare: sets that are prepared already, of which nothing changed. benchmarks/preparing.py measures the first time.
@@ -23,11 +24,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 from PIL import Image as Picture
 
 from benchmarks.preparing import COUNTS, LAYOUT, RECIPE, as_split
 from benchmarks.unwatched import Unwatched
 from container.dataset.array_sets import write_arrays
+from container.dataset.check import check_images
 from container.dataset.fetching import StoredFile
 from container.dataset.ingest import ingest_store
 from container.dataset.prepare import prepare_sets
@@ -60,6 +63,7 @@ def main() -> None:
     """Print the growth of what is asked for, or of everything."""
     ways: dict[str, tuple[Callable[[Path, int], None], Callable[[Path, int], object]]] = {
         "split": (make_table, split),
+        "check": (make_pictures, check),
         "ingest": (lambda folder, count: None, ingest),
         "as_arrays": (make_sets, to_arrays),
         "prepare": (prepare_first, prepare),
@@ -111,6 +115,15 @@ def make_table(folder: Path, count: int) -> None:
     (folder / "images" / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def make_pictures(folder: Path, count: int) -> None:
+    """Write class folders of different pictures."""
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / "images" / name_of(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Picture.fromarray(generator.integers(256, size=(16, 16, 3), dtype=np.uint8)).save(path)
+
+
 def make_sets(folder: Path, count: int) -> None:
     """Make sets of one picture under many names."""
     picture = folder / "picture.png"
@@ -135,6 +148,11 @@ def prepare_first(folder: Path, count: int) -> None:
 def split(folder: Path, count: int) -> None:
     """Split the class folders."""
     split_images(Data(directory="images", group_by=r"group (\d+)"), folder, Unwatched())
+
+
+def check(folder: Path, count: int) -> None:
+    """Look into the class folders."""
+    check_images(Data(directory="images"), folder, Unwatched())
 
 
 def ingest(folder: Path, count: int) -> None:
