@@ -30,7 +30,7 @@ from container.errors import DataError
 class Ingested(BaseModel):
     """What was ingested into a folder."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     origin: str

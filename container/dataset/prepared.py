@@ -21,7 +21,7 @@ AGAIN = "run python data_handler.py --prepare"
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ClassImages(_Record):

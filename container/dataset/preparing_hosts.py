@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SetOrder(_Record):

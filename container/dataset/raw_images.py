@@ -25,7 +25,7 @@ EVALUATION = "evaluation"
 class RawSplit(BaseModel):
     """How images are divided among the sets."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
     """Where the class folders lie, as s3://BUCKET/FOLDER/."""

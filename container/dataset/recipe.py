@@ -16,7 +16,7 @@ class Recipe(BaseModel):
     not larger stays as it is, byte for byte.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     """Raised where the same recipe comes to mean other pixels."""

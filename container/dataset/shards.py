@@ -47,7 +47,7 @@ class Original(NamedTuple):
 class ShardIndex(BaseModel):
     """Which images a shard holds, and where; all but the first two are as long as there are images."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     recipe: Recipe
@@ -99,7 +99,7 @@ class ShardIndex(BaseModel):
 class Shard(BaseModel):
     """A shard, as the index of its set knows it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[\w-]+\.tfrecord$")
     images: int

@@ -38,7 +38,7 @@ class ForeignCheckpointError(ProjectError):
 class State(BaseModel):
     """Where training stands, beside the weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     phase: int
     """From 1."""

@@ -14,7 +14,7 @@ VALIDATION_METRICS = ("val_loss", "val_accuracy", "val_f1")
 class History(BaseModel):
     """The epochs so far, in order; frozen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: tuple[Epoch, ...] = ()
     best: Epoch | None = None

@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Facts(BaseModel):
     """A group of facts: frozen; names that a later version adds are passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 def read_json(file: Path, adapter: TypeAdapter[T]) -> T:
