@@ -163,16 +163,18 @@ def _connect(settings: "Settings", *, is_local: bool) -> "Aws":
 
 
 def _write_arrays(settings: "Settings", terminal: "Terminal") -> None:
-    from manager import preparing
+    from manager import local_sets, preparing
 
+    local_sets.warn_if_outdated(settings, PROJECT_ROOT, terminal)
     with _progress(terminal) as progress:
         written = preparing.write_sets_as_arrays(settings, PROJECT_ROOT, progress)
     preparing.show_arrays(written, settings.data.arrays_path, terminal)
 
 
 def _prepare(settings: "Settings", terminal: "Terminal") -> None:
-    from manager import preparing
+    from manager import local_sets, preparing
 
+    local_sets.warn_if_outdated(settings, PROJECT_ROOT, terminal)
     with _progress(terminal) as progress:
         prepared = preparing.prepare(settings, PROJECT_ROOT, progress)
     preparing.show_prepared(prepared, settings.data.prepared_path, terminal)

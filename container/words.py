@@ -13,6 +13,11 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
+def plural_are(count: int, noun: str) -> str:
+    """Return `1 image is` or `2,000 images are`."""
+    return f"{plural(count, noun)} {'is' if count == 1 else 'are'}"
+
+
 def duration(seconds: float) -> str:
     """Return `17 s`, `4 min 5 s` or `2 h 3 min`."""
     whole = round(seconds)

@@ -22,7 +22,7 @@ from container.dataset.progress import Progress
 from container.dataset.taking import Limits
 from container.errors import DataError
 from container.modeling.settings import Settings
-from container.words import plural
+from container.words import plural, plural_are
 from manager import download
 from manager.aws import Aws
 from manager.calls import ObjectPath
@@ -153,8 +153,7 @@ def show_ingested(ingested: Ingested, target: str, terminal: Terminal) -> None:
     if more := ingested.left_out - len(ingested.named[:LEFT_OUT_SHOWN]):
         terminal.warn(f"left out {plural(more, 'more file')}: .ingested.json in {target} names up to a thousand")
     say = terminal.unchanged if ingested.unchanged else terminal.done
-    are = "is" if ingested.files == 1 else "are"
-    say(f"{plural(ingested.files, 'file')} of {ingested.origin} ({ingested.bytes / 1e6:,.1f} MB) {are} in {target}")
+    say(f"{plural_are(ingested.files, 'file')} in {target}, {ingested.bytes / 1e6:,.1f} MB of {ingested.origin}")
 
 
 def _suffix(key: str) -> str:

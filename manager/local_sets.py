@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from container.dataset.outdated import is_outdated
 from container.dataset.prepared import PREPARED_SETS, current_files
 from container.dataset.recipe import Recipe
 from container.dataset.record import RECORD, SETS, Split
 from container.errors import DataError
 from container.modeling.settings import Settings
 from manager.checksums import LocalFile, unreadable
+from manager.console import Terminal
 
 # In the folder of the sets.
 CHECKSUMS = ".checksums.sqlite"
@@ -40,6 +42,19 @@ def local_files(settings: Settings, project_root: Path) -> dict[str, LocalFile]:
     files = [LocalFile.of(prepared_directory, key) for key in prepared]
     files += [LocalFile.of(directory, key) for key in (*keys, RECORD)]
     return {file.key: _checked(file) for file in files}
+
+
+def warn_if_outdated(settings: Settings, project_root: Path, terminal: Terminal) -> None:
+    """Say so where the images are no longer those that were split.
+
+    Raises:
+        DataError: the images were not split yet.
+    """
+    if is_outdated(settings.data, project_root):
+        terminal.warn(
+            f"{settings.data.directory} has changed since it was split into {settings.data.sets_path}: "
+            "run python data_handler.py to split it again"
+        )
 
 
 def checksums_file(settings: Settings, project_root: Path) -> Path:

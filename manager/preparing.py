@@ -9,6 +9,7 @@ from container.dataset.prepare import Layout, PreparedSet, prepare_sets
 from container.dataset.progress import Progress
 from container.dataset.recipe import Recipe
 from container.modeling.settings import Settings
+from container.words import plural, plural_are
 from manager.console import Terminal
 
 PROBLEMS_SHOWN = 10
@@ -59,7 +60,7 @@ def show_prepared(prepared: tuple[PreparedSet, ...], folder: str, terminal: Term
         return
     count, shrunk = (sum(each) for each in zip(*((row.index.images, row.shrunk) for row in prepared), strict=True))
     taken_over = f"; {count - shrunk:,} of them were so before" if shrunk < count else ""
-    terminal.done(f"{count:,} images are prepared in {folder}{taken_over}")
+    terminal.done(f"{plural_are(count, 'image')} prepared in {folder}{taken_over}")
 
 
 def show_problems(problems: Sequence[BadFile], terminal: Terminal) -> None:
@@ -67,7 +68,7 @@ def show_problems(problems: Sequence[BadFile], terminal: Terminal) -> None:
     for problem in problems[:PROBLEMS_SHOWN]:
         terminal.warn(f"left as it is {problem.path}: it cannot be decoded ({problem.reason})")
     if more := problems[PROBLEMS_SHOWN:]:
-        terminal.warn(f"left as they are {len(more):,} more such images: index.json beside the shards names them all")
+        terminal.warn(f"left as they are {plural(len(more), 'more such image')}: index.json beside the shards names all")
 
 
 def write_sets_as_arrays(settings: Settings, project_root: Path, progress: Progress) -> tuple[ArraySet, ...]:
@@ -92,7 +93,7 @@ def show_arrays(written: tuple[ArraySet, ...], folder: str, terminal: Terminal) 
     for file in left_out[:PROBLEMS_SHOWN]:
         terminal.warn(f"left out {file.path}: it cannot be decoded ({file.reason})")
     if more := left_out[PROBLEMS_SHOWN:]:
-        terminal.warn(f"left out {len(more):,} more such images")
+        terminal.warn(f"left out {plural(len(more), 'more such image')}")
     for array_set in written:
         size = array_set.file.stat().st_size / 1e6
-        terminal.done(f"{array_set.images:,} images are in {folder}/{array_set.file.name} ({size:,.1f} MB)")
+        terminal.done(f"{plural_are(array_set.images, 'image')} in {folder}/{array_set.file.name} ({size:,.1f} MB)")

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from container.dataset.prepared import SetIndex
+from container.words import plural_are
 from manager import image, launching, names, pricing, processing, processing_results, role, upload
 from manager.aws import Aws
 from manager.errors import JobError
@@ -87,7 +88,7 @@ def _show(session: Session, job: str, indexes: dict[str, SetIndex]) -> None:
     session.terminal.table("Prepared sets", ("set", "images", "shards", "MB"), rows)
     show_problems([problem for index in indexes.values() for problem in index.problems], session.terminal)
     images = sum(index.images for index in indexes.values())
-    session.terminal.done(f"{images:,} images are prepared in {names.prepared_uri(session.settings, job)}")
+    session.terminal.done(f"{plural_are(images, 'image')} prepared in {names.prepared_uri(session.settings, job)}")
     session.terminal.plain(f"train on them by `{session.command} --set data.prepared_by={job} --launch_training`")
 
 

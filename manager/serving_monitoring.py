@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from container.words import plural
+from container.words import plural_are
 from manager import names
 from manager.aws import Aws
 from manager.calls import ObjectPath
@@ -160,5 +160,4 @@ def output_keys(aws: Aws, folder: ObjectPath) -> tuple[str, ...]:
 def _look_at_transform_job(aws: Aws, job: str, reader: LogReader) -> Look:
     description = describe_transform_job(aws, job)
     lines, done = tuple(reader.new_lines()), len(output_keys(aws, output_folder(description)))
-    are = "is" if done == 1 else "are"
-    return Look(description, description["TransformJobStatus"], lines, f", {plural(done, 'image')} {are} done")
+    return Look(description, description["TransformJobStatus"], lines, f", {plural_are(done, 'image')} done")

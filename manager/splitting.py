@@ -8,7 +8,7 @@ from container.dataset.inspection import colliding_names
 from container.dataset.record import SETS, ClassCounts, Split
 from container.dataset.split import SplitOutcome
 from container.dataset.text import printable
-from container.words import plural
+from container.words import plural, plural_are
 from manager.console import Terminal
 
 BAD_FILES_SHOWN = 10
@@ -77,10 +77,9 @@ def _show_groups(outcome: SplitOutcome, terminal: Terminal) -> None:
             "  not looked for: images that are nearly the same; --check finds them, and they stay together then"
         )
     elif outcome.changed_since_check:
-        are, them = ("is", "it") if outcome.changed_since_check == 1 else ("are", "them")
         terminal.warn(
-            f"{plural(outcome.changed_since_check, 'image')} {are} new or changed since --check, or it died before it "
-            f"compared {them}: run it again"
+            f"{plural_are(outcome.changed_since_check, 'image')} new or changed since --check, or it died before it "
+            "compared all: run it again"
         )
     if grouping.unmatched:
         terminal.warn(

@@ -46,6 +46,7 @@ def plan_sets(session: Session, files: Mapping[str, LocalFile], *, prune: bool, 
         ProjectError: the bucket holds what is in no set and is not to be pruned, a file cannot be read, or AWS refuses.
     """
     settings, checksums = session.settings, local_sets.checksums_file(session.settings, session.project_root)
+    local_sets.warn_if_outdated(settings, session.project_root, session.terminal)
     again |= upload.is_encrypted_otherwise(session.aws, settings)
     remote = upload.compare(session.aws, settings, files, checksums, session.terminal)
     return upload.plan_upload(settings, files, remote, checksums, prune=prune, again=again)

@@ -1,6 +1,7 @@
 """`python data_handler.py --prepare` as its users meet it, and what is then uploaded."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,28 @@ def test_the_sets_are_prepared_and_uploaded_in_place_of_the_folders(
     )
     assert run(images, "--prepare") == 0
     assert "unchanged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["--prepare", "--as_arrays"])
+def test_images_that_changed_since_the_split_are_told_of(
+    images: Path, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = f"{images} has changed since it was split into {images}-sets: run python data_handler.py to split it"
+    assert run(images, way) == 0
+    assert "has changed since" not in told(capsys)
+    write(images / "cat/20.png", encoded(20, (20, 16)))
+    assert run(images, way) == 0
+    assert changed in told(capsys)
+    assert run(images) == run(images, way) == 0
+    assert "has changed since" not in told(capsys)
+    shutil.rmtree(images)
+    assert run(images, way) == 0
+    assert "has changed since" not in told(capsys)
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed, without the ends of lines."""
+    return " ".join("".join(capsys.readouterr()).split())
 
 
 def test_what_is_not_current_is_not_uploaded(images: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,7 @@ class TestCommandLine:
         printed = capsys.readouterr()
         assert "warning: left out ../evil.png: its name leads out of the folder" in printed.err
         assert "left out   1 hidden" in printed.out
-        assert re.search(r"done\s+8 files of .*a.zip \(0.0 MB\) are in .*images\n", printed.out)
+        assert re.search(r"done\s+8 files are in .*images, 0.0 MB of .*a.zip\n", printed.out)
         assert shown(tmp_path / "images") == CONTENTS
         assert self.run(tmp_path / "images", "--ingest", str(tmp_path / "a.zip")) == 0
         assert "unchanged" in capsys.readouterr().out

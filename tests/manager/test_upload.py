@@ -258,6 +258,16 @@ def test_nothing_is_sent_from_a_dry_run(uploads: Uploads) -> None:
     assert f"--key {MANIFEST} --body {MANIFEST} --checksum-algorithm SHA256" in text
 
 
+def test_images_that_changed_since_the_split_are_told_of(uploads: Uploads) -> None:
+    shown = io.StringIO()
+    told = replace(uploads.session, terminal=replace(uploads.session.terminal, err=Console(file=shown, width=500)))
+    upload_commands.upload_data(told)
+    assert "has changed" not in shown.getvalue()
+    (uploads.session.project_root / "images/cat/0.png").unlink()
+    upload_commands.upload_data(told)
+    assert "images has changed since it was split into images-sets: run python data_handler.py" in shown.getvalue()
+
+
 class TestTheBucket:
     """It must be there, and ours, and as the settings say."""
 
