@@ -156,6 +156,8 @@ def _launch(arguments: argparse.Namespace, session: "Session", earlier: "Earlier
     from manager import commands, tuning_commands
 
     image, launched = None, ""
+    if arguments.user_policies:
+        commands.write_user_policies(session)
     if arguments.init_s3_buckets:
         # Its last step is the upload.
         commands.init_s3_buckets(session, prune=arguments.prune)

@@ -1,11 +1,13 @@
 """One function per flag of `project_manager.py`: what is read, what is planned from it, what is shown."""
 
 import itertools
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from container.errors import DataError
 from container.report.facts import REPORT_FILE
 from manager import (
     bucket_aspects,
@@ -19,6 +21,7 @@ from manager import (
     local_sets,
     monitoring,
     names,
+    permissions,
     pricing,
     processing_results,
     repository,
@@ -37,6 +40,8 @@ from manager.serving_commands import warn_of_endpoint
 from manager.session import Session
 from manager.status import last_jobs, prices_of, show_jobs
 
+USER_POLICIES_FOLDER = "user-policies"
+
 
 def check(patient: doctor.Patient, terminal: Terminal) -> None:
     """Look at everything that the way to a trained model needs, and change nothing.
@@ -51,6 +56,24 @@ def check(patient: doctor.Patient, terminal: Terminal) -> None:
         problems += finding.level == "problem"
     if problems:
         raise CheckError(f"{problems} {'problem stops' if problems == 1 else 'problems stop'} the way: see above")
+
+
+def write_user_policies(session: Session) -> None:
+    """Write what a person needs to be allowed to do, as IAM policies, for an administrator to grant.
+
+    Raises:
+        TemplateError: a policy's template is missing or broken.
+        DataError: the files cannot be written.
+    """
+    folder = session.project_root / USER_POLICIES_FOLDER
+    policies = permissions.user_policies(session.settings, session.aws.place)
+    try:
+        folder.mkdir(exist_ok=True)
+        for (name, purpose), policy in zip(permissions.USER_POLICIES.items(), policies, strict=True):
+            (folder / name).write_text(json.dumps(policy, indent=2) + "\n", encoding="utf-8")
+            session.terminal.done(f"{USER_POLICIES_FOLDER}/{name} has what {purpose} needs")
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror or error}") from None
 
 
 def init_s3_buckets(session: Session, *, prune: bool = False) -> None:

@@ -18,6 +18,11 @@ def parser() -> argparse.ArgumentParser:
     actions = grammar.add_argument_group("actions")
     add = actions.add_argument
     add("--check", action="store_true", help="look whether anything stops the way to a trained model; change nothing")
+    add(
+        "--user_policies",
+        action="store_true",
+        help="write into user-policies/ what you need to be allowed to do, as IAM policies for an administrator",
+    )
     add("--init_s3_buckets", action="store_true", help="create buckets, policies and role; upload the split images")
     add("--upload_data", action="store_true", help="upload what is new or changed of the split images")
     add("--build_and_push_docker_image", action="store_true", help="build the training image and push it to ECR")
@@ -173,6 +178,7 @@ def needs_account(arguments: argparse.Namespace) -> bool:
 def does_more_than_upload(arguments: argparse.Namespace) -> bool:
     """Whether there is another action that needs AWS."""
     flags = (
+        arguments.user_policies,
         arguments.init_s3_buckets,
         arguments.build_and_push_docker_image,
         arguments.launch_training,

@@ -6,7 +6,7 @@ placeholders filled in.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,12 @@ from manager.template import ABSENT
 
 # Three, since IAM takes 6,144 characters in a policy, blanks not counted:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-USER_POLICIES = ("user.json", "user-further.json", "user-delete.json")
+USER_POLICIES: Mapping[str, str] = {
+    "user.json": "the way to a trained model",
+    "user-further.json": "tuning, serving, preparing on SageMaker",
+    "user-delete.json": "--delete",
+}
+"""Each one's template, and what it is for."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Denial:
 
 
 def user_policies(settings: Settings, place: names.Place) -> tuple[Any, ...]:
-    """Return what all commands together need, as IAM policies.
+    """Return what all commands together need, as IAM policies, in the order of USER_POLICIES.
 
     Raises:
         TemplateError: a policy's template is missing or broken.

@@ -68,7 +68,9 @@ def show_problems(problems: Sequence[BadFile], terminal: Terminal) -> None:
     for problem in problems[:PROBLEMS_SHOWN]:
         terminal.warn(f"left as it is {problem.path}: it cannot be decoded ({problem.reason})")
     if more := problems[PROBLEMS_SHOWN:]:
-        terminal.warn(f"left as they are {plural(len(more), 'more such image')}: index.json beside the shards names all")
+        terminal.warn(
+            f"left as they are {plural(len(more), 'more such image')}: index.json beside the shards names all"
+        )
 
 
 def write_sets_as_arrays(settings: Settings, project_root: Path, progress: Progress) -> tuple[ArraySet, ...]:

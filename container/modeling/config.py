@@ -6,7 +6,7 @@ also be overridden for one run: `python project_manager.py --set training.epochs
 
 from container.modeling.settings import Data, Image, Model, Training, TrainingJob
 
-# Lower case; must be unique among all users of S3: the buckets are <PROJECT_NAME>.data and <PROJECT_NAME>.output.
+# Lower case; must be unique among all users of S3: the buckets are <PROJECT_NAME>.data, .output and .logs.
 PROJECT_NAME = "handwritten-digits"
 # Training jobs are called <ALGORITHM_NAME>-YYYY-mm-dd-HH-MM-SS.
 ALGORITHM_NAME = "digits-cnn"

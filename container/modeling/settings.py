@@ -207,9 +207,9 @@ class Settings(ContainerSettings):
     container_sections: ClassVar[tuple[str, ...]] = tuple(ContainerSettings.model_fields)
 
     project_name: Annotated[str, AfterValidator(_project_name)]
-    """Names the buckets `<PROJECT_NAME>.data` and `<PROJECT_NAME>.output`: unique among all users of S3."""
+    """Names buckets, unique among all users of S3: lower-case letters, digits, dots, hyphens. `--set project_name=`."""
     algorithm_name: Annotated[str, AfterValidator(_algorithm_name)]
-    """Names the training jobs: `<ALGORITHM_NAME>-YYYY-mm-dd-HH-MM-SS`."""
+    """Names the jobs, `<ALGORITHM_NAME>-YYYY-mm-dd-HH-MM-SS`: letters, digits, hyphens. `--set algorithm_name=`."""
     data: Data = Data()
     ingestion: Ingestion = Ingestion()
     preparation: Preparation = Preparation()

@@ -67,6 +67,16 @@ class TestUsage:
 
 class TestBeforeAnything:
     @pytest.mark.slow
+    def test_the_policies_of_the_user_are_written_for_this_account(self, split_project: Project) -> None:
+        done = split_project.manage_local("--user_policies")
+        assert "user-policies/user.json has what the way to a trained model needs" in done.stdout
+        written = {path.name: path.read_text() for path in (split_project.root / "user-policies").iterdir()}
+        assert sorted(written) == ["user-delete.json", "user-further.json", "user.json"]
+        for text in written.values():
+            assert json.loads(text)["Version"] == "2012-10-17"
+            assert "${" not in text
+        assert "arn:aws:iam::123456789012:role/shades-project-sagemaker" in written["user.json"]
+
     def test_images_must_be_split_first(self, project: Project) -> None:
         assert "python data_handler.py" in error(
             project, "--local", "--init_s3_buckets", "--set", "data.directory=none"
