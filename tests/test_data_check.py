@@ -46,6 +46,15 @@ pages = int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 20_000_000,) * 2)
 print(look_at("large.png", 10**9))
 """
+# Runs a program whom a file's mode binds, also where these tests are root's, who may read anything: capabilities(7),
+# CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH; prctl(2), PR_CAPBSET_DROP.
+BOUND_BY_MODES = """
+import ctypes, os, sys
+if os.geteuid() == 0:
+    for capability in (1, 2):
+        assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 # Checks and mends the folder `images` of its working directory, and dies at the nth image of a step.
 KILLED = """
 import os, signal, sys
@@ -130,6 +139,7 @@ def hostile(directory: Path) -> dict[str, str]:
         "dog/cat 3.png": (encoded(pixels(3)), "two_classes"),
         "dog/like cat 4.jpg": (encoded(pixels(4), "JPEG", quality=80), "near_two_classes"),
         "dog/line\nbreak.png": (encoded(pixels(41)), "odd_name"),
+        "dog/return\r1.png": (encoded(pixels(48)), "odd_name"),
         "dog/quote'\".png": (encoded(pixels(42)), "odd_name"),
         "dog/ 🐈 .png ": (encoded(pixels(43)), "wrong_extension"),
         "dog/🐈 with spaces.png": (b"\x89PNG", "undecodable"),
@@ -164,7 +174,7 @@ def hostile(directory: Path) -> dict[str, str]:
         "cat/3.png": "two_classes",
         "cat/4.png": "near_two_classes",
     }
-    named = {name.replace("\n", "\\n"): rule for name, (_, rule) in files.items() if rule}
+    named = {printable(name): rule for name, (_, rule) in files.items() if rule}
     # Root may read anything.
     return named | more | ({} if os.geteuid() == 0 else {"dog/locked.png": "unreadable"})
 
@@ -183,6 +193,14 @@ def snapshot(directory: Path) -> dict[str, tuple[int, int, str]]:
 
 def run(images: Path, *arguments: str) -> int:
     return data_handler.main(["--set", f"data.directory={images}", "--check", *arguments])
+
+
+def run_bound_by_modes(images: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as somebody who may not read everything."""
+    command = ["data_handler.py", "--set", f"data.directory={images}", *arguments]
+    return subprocess.run(
+        [sys.executable, "-c", BOUND_BY_MODES, *command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+    )
 
 
 def findings(images: Path) -> set[tuple[str, str]]:
@@ -398,6 +416,31 @@ class TestFixes:
         assert fixes(images) == {"cat/a.png": ("renamed", "cat/a-1.png")}
         assert (images.with_name("images-fixed") / "cat/a-1.png").is_file()
 
+    def test_a_name_of_255_bytes_stays_short_enough(self, images: Path) -> None:
+        write(images / "cat" / ("é" * 125 + ".webp"), encoded(pixels(60)))
+        write(images / "cat" / ("n" * 255), encoded(pixels(61)))
+        write(images / "cat" / ("A" * 251 + ".png"), encoded(pixels(62)))
+        write(images / "cat" / ("a" * 251 + ".png"), encoded(pixels(63)))
+        assert run(images, "--fix") == 0
+        targets = {path.removeprefix("cat/")[0]: fix for path, fix in fixes(images).items()}
+        assert targets == {
+            "n": ("extension .png, renamed", f"cat/{'n' * 251}.png"),
+            "a": ("renamed", f"cat/{'a' * 249}-1.png"),
+            "é": ("extension .png", f"cat/{'é' * 125}.png"),
+        }
+        assert all((images.with_name("images-fixed") / target).is_file() for _, target in targets.values())
+
+    def test_only_an_images_extension_is_replaced(self, images: Path) -> None:
+        for number, name in enumerate(("patient.001", "patient.002", "photo.jfif", "photo.1.webp")):
+            write(images / "cat" / name, jpeg(60 + number))
+        run(images, "--fix")
+        assert {path: target for path, (_, target) in fixes(images).items()} == {
+            "cat/patient.001": "cat/patient.001.jpg",
+            "cat/patient.002": "cat/patient.002.jpg",
+            "cat/photo.jfif": "cat/photo.jpg",
+            "cat/photo.1.webp": "cat/photo.1.jpg",
+        }
+
     def test_images_that_are_gone_are_written_again(self, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run(images, "--fix")
         gone = images.with_name("images-fixed") / "cat/03.png"
@@ -420,7 +463,7 @@ class TestFixes:
     @pytest.mark.slow
     def test_a_process_that_dies_is_told_of(self, images: Path) -> None:
         for number in range(40):
-            write(images / f"cat/{number:02}.jpg", encoded(pixels(300 + number).convert("CMYK"), "JPEG"))
+            write(images / f"cat/{number:02}.jpg", encoded(pixels(300 + number, side=600).convert("CMYK"), "JPEG"))
         assert run(images) == 0
         data = Data(directory=str(images), check_directory=str(images.with_name("images-check")))
         with pytest.raises(DataError, match="a process died while it wrote images anew: free memory"):
@@ -492,6 +535,42 @@ def test_a_split_keeps_together_what_a_check_found_alike(images: Path, capsys: p
     assert "1 image is new or changed since --check" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("first", "is_gone"), [("a.jfif", False), ("a.jpg", True)])
+def test_a_split_keeps_images_together_without_the_one_that_they_were_compared_with(
+    images: Path, first: str, is_gone: bool
+) -> None:
+    picture = pixels(60)
+    for name in (first, "b.jpg"):
+        write(images / "cat" / name, encoded(picture, "JPEG", quality=95))
+    write(images / "cat/c.jpg", encoded(picture, "JPEG", quality=60))
+    data = Data(directory="images")
+    check_images(data, images.parent, Unwatched())
+    assert {(f"cat/{first}", "same_image"), (f"cat/{first}", "near_image"), ("cat/c.jpg", "near_image")} <= findings(
+        images
+    )
+    assert ("cat/b.jpg", "near_image") not in findings(images)
+    if is_gone:
+        (images / "cat" / first).unlink()
+    outcome = split_images(data, images.parent, Unwatched())
+    paths = [path for path, _ in outcome.source.images()]
+    assert [[paths[position] for position in group] for group in outcome.grouping.groups] == [
+        ["cat/b.jpg", "cat/c.jpg"]
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives up what root may do")
+def test_what_a_check_could_not_read_counts_as_not_checked(images: Path) -> None:
+    locked = write(images / "cat/locked.png", (images / "cat/00.png").read_bytes())
+    locked.chmod(0)
+    assert run_bound_by_modes(images, "--check").returncode == 0
+    assert findings(images) == {("cat/locked.png", "unreadable")}
+    locked.chmod(0o644)
+    data = Data(directory="images")
+    assert split_images(data, images.parent, Unwatched()).changed_since_check == 1
+    check_images(data, images.parent, Unwatched())
+    assert split_images(data, images.parent, Unwatched()).changed_since_check == 0
+
+
 class InterruptedAt(Unwatched):
     """A Progress at which the user presses Ctrl-C when a step begins."""
 
@@ -512,7 +591,7 @@ def test_what_a_check_decoded_but_did_not_compare_counts_as_not_checked(
         check_images(data, images.parent, InterruptedAt("Comparing images"))
     split = ["--set", f"data.directory={images}"]
     data_handler.main(split)
-    assert "24 images are new or changed since --check, or it died before it compared them" in capsys.readouterr().err
+    assert "24 images are new or changed since --check, or it died before it compared all" in capsys.readouterr().err
     run(images)
     assert "24 images: 0 decoded" in capsys.readouterr().out
     data_handler.main(split)
@@ -529,7 +608,7 @@ def test_near_images_may_be_parted_where_they_would_all_be_one_group(
     split = ["--set", f"data.directory={images}"]
     assert data_handler.main(split) == 1
     said = capsys.readouterr().err
-    assert "the largest group ties 12 of 12 images, such as 'cat/00.jpg': 2 have the same pixels, 11 are nearly" in said
+    assert "the largest group ties 12 of 12 images, such as 'cat/00.jpg': 2 have the same pixels, 12 are nearly" in said
     assert data_handler.main([*split, "--set", "data.keep_near=false"]) == 0
     sets = images.with_name("images-sets")
     # Those with the same pixels stay together.
@@ -548,6 +627,71 @@ def test_sets_that_share_an_image_are_a_problem(tmp_path: Path) -> None:
     write(tmp_path / "images/test/cat/seen.png", encoded(pixels(0)))
     assert run(tmp_path / "images", "--strict") == 1
     assert {("train/cat/0.png", "two_sets"), ("test/cat/seen.png", "two_sets")} <= findings(tmp_path / "images")
+
+
+def write_sets(images: Path, **classes: str) -> None:
+    """Write sets with four images of each of these classes, which are single letters."""
+    for position, (name, letters) in enumerate(classes.items()):
+        for letter in letters:
+            for number in range(4):
+                seed = 100 * position + 10 * ord(letter) + number
+                write(images / name / letter / f"{number}.png", encoded(pixels(seed)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives up what root may do")
+def test_a_set_that_cannot_be_read_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    write_sets(images, train="ab", valid="ab", test="ab")
+    (images / "valid").chmod(0)
+    done = run_bound_by_modes(images)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"'{images}/valid' cannot be read: Permission denied" in done.stderr
+    assert run_bound_by_modes(images, "--check").returncode == 0
+    assert findings(images) == {("valid", "unreadable")}
+
+
+def test_a_class_of_which_there_is_nothing_to_train_with_is_a_problem(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    write_sets(images, train="ab", valid="abc")
+    assert run(images, "--strict") == 1
+    assert findings(images) == {("c", "untrained_class")}
+    with pytest.raises(DataError, match="the class 'c' would have no image to train with"):
+        split_images(Data(directory="images"), tmp_path, Unwatched())
+
+
+def test_a_class_is_as_large_as_what_a_split_takes_of_it(images: Path) -> None:
+    for number in range(2):
+        write(images / f"fox/{number}.png", encoded(pixels(200 + number)))
+    write(images / "fox/2.png", b"a text")
+    write(images / "fox/3.jfif", jpeg(203))
+    for number in range(2):
+        write(images / f"owl/{number}.png", encoded(pixels(210 + number)))
+    # That is damaged, but begins as an image, which is all that a split looks at.
+    write(images / "owl/2.png", encoded(pixels(212))[:20])
+    run(images)
+    assert {path for path, rule in findings(images) if rule == "small_class"} == {"fox"}
+    with pytest.raises(DataError, match=r"but in .*images 'fox' has 2: add images"):
+        split_images(Data(directory="images"), images.parent, Unwatched())
+
+
+class TestLabels:
+    def test_a_table_that_contradicts_itself_is_a_problem(self, images: Path) -> None:
+        write(images / "labels.csv", b"image,weight\ncat/00.png,1\n03.png,1\n")
+        assert run(images, "--strict") == 1
+        with (images.with_name("images-check") / "findings.csv").open(encoding="utf-8", newline="") as opened:
+            (row,) = csv.DictReader(opened)
+        assert (row["finding"], row["path"], row["class"]) == ("wrong_labels", "labels.csv", "")
+        assert row["detail"].startswith("line 3: '03.png' is the name of 2 images (cat/03.png, dog/03.png): give")
+
+    def test_rows_that_name_no_image_are_told_of(self, images: Path) -> None:
+        write(images / "cat/text.png", b"a text")
+        write(images / "labels.csv", b"image,weight\ncat/00.png,1\nfox/0.png,1\ncat/text.png,1\n")
+        run(images)
+        assert findings(images) == {
+            ("cat/text.png", "undecodable"),
+            ("fox/0.png", "unmatched_row"),
+            ("cat/text.png", "unmatched_row"),
+        }
 
 
 def test_one_class_only_is_a_problem(images: Path) -> None:

@@ -11,8 +11,8 @@ from container.dataset.source import ImageSource
 from container.errors import DataError
 
 MEMORY_FILE = "images.sqlite"
-# To be raised when an image's look would be another: what older versions remembered is then forgotten.
-VERSION = 3
+# To be raised when an image's look would be another, or what is alike: what older versions remembered is forgotten.
+VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)

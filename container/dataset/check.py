@@ -1,8 +1,9 @@
 """Looks at every image of a folder and tells what is wrong: `data_handler.py --check`. Changes none of them."""
 
+import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ import numpy as np
 from container.dataset.comparing import compare_images
 from container.dataset.findings import RULES, Finding, Findings
 from container.dataset.folders import exclusive
-from container.dataset.image_files import NOT_UNICODE, ImageFile
+from container.dataset.image_files import HEAD_BYTES, IMAGE_EXTENSIONS, NOT_UNICODE, ImageFile, is_image
 from container.dataset.index import ClassFolder
 from container.dataset.inspection import (
     class_findings,
@@ -23,7 +24,8 @@ from container.dataset.inspection import (
     reason_rule,
     trouble_of,
 )
-from container.dataset.looks import look_at_files
+from container.dataset.labels import IMAGE_COLUMN
+from container.dataset.looks import Look, look_at_files
 from container.dataset.processes import in_batches
 from container.dataset.progress import Progress
 from container.dataset.remembered import Memory, memory
@@ -135,15 +137,8 @@ def _decode(source: ImageSource, data: Data, known: Memory, progress: Progress) 
 def _tell(source: ImageSource, data: Data, known: Memory, findings: Findings, progress: Progress) -> None:
     """Write all findings, and remember which images are alike."""
     progress.start("Writing what was found")
-    for finding in _left_out(source):
+    for finding in itertools.chain(_left_out(source), _of_single_images(source, data, known)):
         findings.add(finding)
-    for path, class_name, file in file_of(source.folders):
-        look = known.look(path, file)
-        assert look
-        for finding in look_findings(path, class_name, look, data):
-            findings.add(finding)
-        for finding in name_findings(path, class_name, has_pixels=not trouble_of(look, data)):
-            findings.add(finding)
     progress.start("Comparing images")
     images = _Images(source)
     alike = compare_images(source, known, len(images), progress)
@@ -151,13 +146,64 @@ def _tell(source: ImageSource, data: Data, known: Memory, findings: Findings, pr
         findings.add_group(*_described(images, group, "same", "the same pixels as"))
     for group in alike.near:
         findings.add_group(*_described(images, group, "near", "nearly the same as"))
-    for finding in class_findings(source.folders, source.is_split):
-        findings.add(finding)
     known.conclude(
         source.images(),
         ([images.file(position) for position in group] for group in alike.same),
-        ([images.file(position) for position in group] for group in alike.near),
+        # The first ones may be gone, or be no images to a split, when it asks.
+        ([images.file(position) for position in group] for group in alike.whole_near()),
     )
+
+
+def _of_single_images(source: ImageSource, data: Data, known: Memory) -> Iterator[Finding]:
+    """Yield what is wrong with images for themselves, with the classes as a split takes them, and with labels.csv."""
+    left = set()
+    for path, class_name, file in file_of(source.folders):
+        look = known.look(path, file)
+        assert look
+        if not _is_taken(f"{source.directory}/{path}", look):
+            left.add(path)
+        yield from look_findings(path, class_name, look, data)
+        yield from name_findings(path, class_name, has_pixels=not trouble_of(look, data))
+    yield from class_findings(_counts(source, left), source.is_split)
+    yield from _label_findings(source, left)
+
+
+def _is_taken(path: str, look: Look) -> bool:
+    """Tell whether a split would take a file for an image, by its extension and its first bytes alone."""
+    if not path.lower().endswith(IMAGE_EXTENSIONS):
+        return False
+    if look.trouble in ("", "too_many_pixels"):
+        return True
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return is_image(file.read(HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def _counts(source: ImageSource, left: Container[str]) -> dict[str, Counter[str]]:
+    """Return how many images each class has in each set, but for those that a split leaves out."""
+    counts: dict[str, Counter[str]] = {}
+    for given in source.sets:
+        for folder in given.classes:
+            count = sum(folder.path(file) not in left for file in folder.files)
+            counts.setdefault(folder.name, Counter())[given.name] += count
+    return counts
+
+
+def _label_findings(source: ImageSource, left: Container[str]) -> Iterator[Finding]:
+    """Yield what is wrong with the rows of labels.csv, to a split that leaves some images out."""
+    labels = source.labels
+    if labels is None:
+        return
+    try:
+        rows = labels.match([path for path, _ in source.images() if path not in left])
+    except DataError as error:
+        yield Finding("wrong_labels", labels.file.name, "", str(error).removeprefix(f"{labels.file}, "))
+        return
+    position = labels.columns.index(IMAGE_COLUMN)
+    for row in rows.unmatched:
+        yield Finding("unmatched_row", row.cells[position], "", f"line {row.line} of {labels.file.name}")
 
 
 class _Images:

@@ -1,5 +1,6 @@
 """Compares the images that a check has looked at: which are the same, and which are nearly so."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,12 @@ class Groups:
     same: list[tuple[int, ...]]
     near: list[tuple[int, ...]]
     """Of images that are the same, the first one stands for all."""
+
+    def whole_near(self) -> Iterator[tuple[int, ...]]:
+        """Yield the groups of images that are nearly the same, with all that the first ones stand for."""
+        same = {group[0]: group for group in self.same}
+        for group in self.near:
+            yield tuple(sorted(position for first in group for position in same.get(first, (first,))))
 
 
 def compare_images(source: ImageSource, known: Memory, count: int, progress: Progress) -> Groups:

@@ -45,6 +45,13 @@ RULES: Mapping[str, Rule] = {
         ),
         Rule("one_class", "images of one class only", "problem", "add a folder of another class: training needs two"),
         Rule("small_class", "classes with fewer than 3 images", "problem", "add images, or remove the class"),
+        Rule(
+            "untrained_class",
+            "classes without an image in the training set",
+            "problem",
+            "give it a folder of the class, or rename the class's folder as there",
+        ),
+        Rule("wrong_labels", "a labels.csv that no split can use", "problem", "mend the row that is named"),
         Rule("same_image", "images that are the same", "warning", "a split keeps them in one set; one is enough"),
         Rule("near_two_classes", "nearly the same image under several classes", "warning", "see which class is right"),
         Rule("near_two_sets", "nearly the same image in several sets", "warning", "remove it from all sets but one"),
@@ -59,6 +66,7 @@ RULES: Mapping[str, Rule] = {
         Rule("odd_name", "names that make trouble in shells, tables or S3", "warning", "rename them"),
         Rule("repeated_folder", "links to folders that were seen already", "warning", "remove them; they are left out"),
         Rule("unlabeled", "images without a row in labels.csv", "warning", "add rows; they are left out"),
+        Rule("unmatched_row", "rows of labels.csv that name no image", "warning", "mend the names, or remove them"),
     )
 }
 

@@ -19,6 +19,7 @@ from PIL import Image
 from container.dataset.filling import link_or_copy
 from container.dataset.findings import RULES
 from container.dataset.folders import exclusive, replacement
+from container.dataset.image_files import IMAGE_EXTENSIONS
 from container.dataset.index import FIXED
 from container.dataset.inspection import EXTENSIONS, file_of, look_findings, reason_rule, trouble_of
 from container.dataset.labels import LABELS_FILE
@@ -27,7 +28,7 @@ from container.dataset.pixels import orientation_of
 from container.dataset.processes import in_batches
 from container.dataset.progress import Progress
 from container.dataset.remembered import Memory, memory
-from container.dataset.source import ImageSource, read_source
+from container.dataset.source import MOST_NAME_BYTES, ImageSource, read_source
 from container.dataset.text import printable
 from container.errors import DataError
 from container.modeling.settings import Data
@@ -35,6 +36,8 @@ from container.modeling.settings import Data
 TABLE = "fixes.csv"
 # Of photos that are encoded anew: https://pillow.readthedocs.io/en/stable/handbook/image-file-formats.html#jpeg-saving.
 JPEG_QUALITY = 95
+# What is no such thing behind a dot, as the number in `patient.001`, stays in the name.
+REPLACED_EXTENSIONS = (*IMAGE_EXTENSIONS, ".jfif", ".jpe")
 BATCH = 8
 REMEDY = "remove it, or name another folder for --fix"
 LEFT_OUT = "left out: "
@@ -239,18 +242,26 @@ def _fixed(path: str, look: Look, taken: set[str]) -> Fix:
     wanted = PurePosixPath(path)
     # A photo stays one; what else is encoded anew loses nothing as PNG.
     suffixes = EXTENSIONS[look.format] if not changes or look.format == "JPEG" else EXTENSIONS["PNG"]
-    stem, suffix = str(wanted.with_suffix("")), wanted.suffix
+    name, suffix = wanted.name, wanted.suffix
+    if suffix.strip().lower() in REPLACED_EXTENSIONS:
+        name = name.removesuffix(suffix)
     if suffix.lower() not in suffixes:
         suffix = suffixes[0]
         changes.append(f"extension {suffix}")
-    target, number = stem + suffix, 0
+    target, number = _target(wanted.parent, name, suffix), 0
     while target.casefold() in taken:
         number += 1
-        target = f"{stem}-{number}{suffix}"
-    if number:
+        target = _target(wanted.parent, name, f"-{number}{suffix}")
+    if target != str(wanted.parent / (name + suffix)):
         changes.append("renamed")
     taken.add(target.casefold())
     return Fix(path, target, ", ".join(changes), is_encoded)
+
+
+def _target(folder: PurePosixPath, name: str, ending: str) -> str:
+    """Return the path of a file, whose name is cut where it would be too long with its ending."""
+    short = name.encode()[: MOST_NAME_BYTES - len(ending)].decode(errors="ignore")
+    return str(folder / (short + ending))
 
 
 def _write(source: ImageSource, fixes: Sequence[Fix], new: Path, progress: Progress) -> None:

@@ -1,7 +1,6 @@
 """What is wrong with single images, their names and their classes. Pure: nothing is read."""
 
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
@@ -95,18 +94,25 @@ def name_findings(path: str, class_name: str, has_pixels: bool = False) -> Itera
         yield Finding("odd_name", path, class_name, "; ".join(why), has_pixels=has_pixels)
 
 
-def class_findings(folders: Iterable[ClassFolder], is_split: bool) -> Iterator[Finding]:
-    """Yield what is wrong with the classes."""
-    images: Counter[str] = Counter()
-    for folder in folders:
-        # The others are left out of the sets.
-        images[folder.name] += sum(file.name.lower().endswith(IMAGE_EXTENSIONS) for file in folder.files)
+def class_findings(counts: Mapping[str, Mapping[str, int]], is_split: bool) -> Iterator[Finding]:
+    """Yield what is wrong with the classes.
+
+    Args:
+        counts: how many images of each class a split would take, by the class's and the set's name.
+        is_split: whether the images lie in sets already.
+    """
+    images = {name: sum(by_set.values()) for name, by_set in counts.items()}
     for names in colliding_names(images):
         for name in names:
             others = ", ".join(repr(other) for other in names if other != name)
             yield Finding("class_names", name, name, f"beside {others}")
     if len(images) == 1:
         yield from (Finding("one_class", name, name, "there is no other") for name in images)
+    # A training set that cannot be read has no counts, and is told of for itself.
+    if any(SETS[0] in by_set for by_set in counts.values()):
+        for name, by_set in counts.items():
+            if not by_set.get(SETS[0]):
+                yield Finding("untrained_class", name, name, f"{plural(images[name], 'image')} in other sets")
     largest, most = max(images.items(), key=lambda item: item[1])
     for name, count in images.items():
         if count < len(SETS) and not is_split:

@@ -118,7 +118,8 @@ class Labels:
         """Write rows, each after the path of its image, as the labels.csv of another folder that holds these images."""
         position = self.columns.index(IMAGE_COLUMN)
         with (directory / LABELS_FILE).open("w", newline="", encoding="utf-8") as opened:
-            writer = csv.writer(opened, lineterminator="\n")
+            # Of line breaks in cells, Python 3.11 quotes those alone that end lines.
+            writer = csv.writer(opened, lineterminator="\r\n")
             writer.writerow(self.columns)
             writer.writerows((*row.cells[:position], path, *row.cells[position + 1 :]) for path, row in rows)
 

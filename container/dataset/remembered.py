@@ -120,7 +120,9 @@ class Memory:
             database.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY) WITHOUT ROWID")
             database.executemany("INSERT INTO present VALUES (?)", ((os.fsencode(path),) for path, _ in images))
             database.execute("DELETE FROM look WHERE path NOT IN (SELECT path FROM present)")
-            database.execute("UPDATE look SET is_compared = 1 WHERE NOT is_compared")
+            # What could not be read may be readable when a split asks; of other troubles another check changes nothing.
+            compared = "UPDATE look SET is_compared = 1 WHERE NOT is_compared AND trouble != ?"
+            database.execute(compared, (FORGOTTEN,))
             database.execute("DELETE FROM alike")
             for is_near, groups in ((False, same), (True, near)):
                 for part, group in enumerate(groups):

@@ -4,14 +4,14 @@ A table is a labels.csv whose column `label`, or another that is named, tells th
 beside it or in any folders. Sets are folders such as `train` and `test` with class folders in them.
 """
 
+import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from container.dataset.existing_sets import find_sets, subfolders
-from container.dataset.image_files import IMAGE_EXTENSIONS, ImageFile
+from container.dataset.existing_sets import find_sets, holds_images, subfolders
+from container.dataset.image_files import UNREADABLE, ImageFile
 from container.dataset.index import BadFile, ClassFolder, LeftOut, NoClassesError, Scan, scan, scan_unsorted
 from container.dataset.labels import LABELS_FILE, Labels, Row
 from container.dataset.record import SETS
@@ -108,16 +108,23 @@ def read_source(
     Raises:
         DataError: there are no images, or what tells their classes is missing or contradicts itself.
     """
-    labels = Labels.read(directory)
-    if class_column and labels is None:
-        raise DataError(f"data.class_column={class_column}: {directory} holds no {LABELS_FILE} with such a column")
-    if labels and (class_column or _is_table(directory, labels)):
-        scanned = scan_unsorted(directory, on_file, looks_inside, is_lenient, traces)
-        return _from_table(directory, labels, class_column or CLASS_COLUMN, scanned)
-    if found := find_sets(directory):
-        return _from_sets(
-            directory, found, labels, lambda folder: scan(directory / folder, on_file, looks_inside, is_lenient, traces)
-        )
+    with _explained(directory):
+        labels = Labels.read(directory)
+        if class_column and labels is None:
+            raise DataError(f"data.class_column={class_column}: {directory} holds no {LABELS_FILE} with such a column")
+        if labels and (class_column or _is_table(directory, labels)):
+            scanned = scan_unsorted(directory, on_file, looks_inside, is_lenient, traces)
+            return _from_table(directory, labels, class_column or CLASS_COLUMN, scanned)
+        if found := find_sets(directory, is_lenient):
+            return _from_sets(
+                directory,
+                found,
+                labels,
+                lambda folder: scan(directory / folder, on_file, looks_inside, is_lenient, traces),
+                is_lenient,
+            )
+        if labels:
+            _check_folders(directory, labels)
     try:
         scanned = scan(directory, on_file, looks_inside, is_lenient, traces)
     except NoClassesError as error:
@@ -128,18 +135,39 @@ def read_source(
     return _source(directory, (GivenSet("", "", scanned.classes),), labels, scanned)
 
 
+@contextlib.contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{str(error.filename or directory)!r} cannot be read: {error.strerror}") from None
+
+
 def _source(directory: Path, sets: tuple[GivenSet, ...], labels: Labels | None, scanned: Scan) -> ImageSource:
     return ImageSource(directory, sets, labels, scanned.left_out, scanned.repeated_folders)
 
 
 def _is_table(directory: Path, labels: Labels) -> bool:
     """Tell whether the table is what tells the classes: a single folder, as `images`, would be a single class."""
-    return CLASS_COLUMN in labels.columns and len(subfolders(directory)) <= 1 and _holds_images(directory)
+    if CLASS_COLUMN not in labels.columns:
+        return False
+    folders = subfolders(directory)
+    return len(folders) <= 1 and any(map(holds_images, (directory, *(directory / name for name in folders))))
 
 
-def _holds_images(directory: Path) -> bool:
-    folders = [directory, *(directory / name for name in subfolders(directory))]
-    return any(name.lower().endswith(IMAGE_EXTENSIONS) for folder in folders for name in os.listdir(folder))  # noqa: PTH208
+def _check_folders(directory: Path, labels: Labels) -> None:
+    """Raise where a table has labels that are no class folders: which of both tells the classes cannot be known."""
+    folders = set(subfolders(directory))
+    if CLASS_COLUMN not in labels.columns or not folders:
+        return
+    position = labels.columns.index(CLASS_COLUMN)
+    for row in labels.rows:
+        if (name := row.cells[position].strip()) and name not in folders:
+            raise labels.wrong(
+                row,
+                f"the {CLASS_COLUMN} {name!r} is the name of no folder beside it: set data.class_column={CLASS_COLUMN} "
+                "if the table tells the classes, or rename its column if the folders do",
+            )
 
 
 def _from_table(directory: Path, labels: Labels, column: str, scanned: Scan) -> ImageSource:
@@ -167,20 +195,30 @@ def _from_table(directory: Path, labels: Labels, column: str, scanned: Scan) -> 
     )
 
 
+def is_class_name(name: str) -> bool:
+    """Tell whether a class of this name can have a folder."""
+    return 0 < len(name.encode()) <= MOST_NAME_BYTES and not (name.startswith(".") or "/" in name or "\0" in name)
+
+
 def _class_name(labels: Labels, row: Row, cell: str) -> str:
     """Return the class that a cell tells, which becomes the name of a folder."""
     name = cell.strip()
-    if not name or name.startswith(".") or "/" in name or "\0" in name or len(name.encode()) > MOST_NAME_BYTES:
+    if not is_class_name(name):
         rule = f"a class becomes a folder: give it a name of 1 to {MOST_NAME_BYTES} bytes, without / and no . in front"
         raise labels.wrong(row, f"{cell!r} is no name for a class; {rule}")
     return name
 
 
 def _from_sets(
-    directory: Path, found: dict[str, str], labels: Labels | None, scan_set: Callable[[str], Scan]
+    directory: Path,
+    found: dict[str, str],
+    labels: Labels | None,
+    scan_set: Callable[[str], Scan],
+    is_lenient: bool,
 ) -> ImageSource:
-    without_classes = tuple(folder for folder in found.values() if not subfolders(directory / folder))
-    scans = {name: scan_set(found[name]) for name in SETS if name in found and found[name] not in without_classes}
+    has_classes, unreadable = _class_folders(directory, found, is_lenient)
+    without_classes = tuple(found[name] for name, has_any in has_classes.items() if not has_any)
+    scans = {name: scan_set(found[name]) for name in SETS if has_classes.get(name)}
     sets = tuple(
         GivenSet(
             name,
@@ -193,11 +231,32 @@ def _from_sets(
         sum(scanned.left_out.hidden for scanned in scans.values()),
         sum(scanned.left_out.other_files for scanned in scans.values()),
         sum(scanned.left_out.repeated_folders for scanned in scans.values()),
-        tuple(
-            BadFile(f"{found[name]}/{file.path}", file.reason)
-            for name, scanned in scans.items()
-            for file in scanned.left_out.bad_files
+        (
+            *unreadable,
+            *(
+                BadFile(f"{found[name]}/{file.path}", file.reason)
+                for name, scanned in scans.items()
+                for file in scanned.left_out.bad_files
+            ),
         ),
     )
     repeated = tuple(f"{found[name]}/{path}" for name, scanned in scans.items() for path in scanned.repeated_folders)
     return ImageSource(directory, sets, labels, left_out, repeated, without_classes=without_classes)
+
+
+def _class_folders(
+    directory: Path, found: dict[str, str], is_lenient: bool
+) -> tuple[dict[str, bool], tuple[BadFile, ...]]:
+    """Return of each set whether it holds class folders, and the folders that cannot be read; not all may be such."""
+    has_classes: dict[str, bool] = {}
+    unreadable = []
+    for name, folder in found.items():
+        try:
+            has_classes[name] = bool(subfolders(directory / folder))
+        except OSError as error:
+            if not is_lenient:
+                raise
+            unreadable.append(BadFile(folder, f"{UNREADABLE}: {error.strerror}"))
+    if not any(has_classes.values()):
+        raise DataError(f"{directory / unreadable[0].path}: {unreadable[0].reason}")
+    return has_classes, tuple(unreadable)

@@ -44,8 +44,10 @@ def test_a_spreadsheets_file_is_read_as_it_is(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_what_is_read_again(tmp_path: Path) -> None:
-    labels = read(tmp_path, 'note,image\n"a ""quoted"", note\nof two lines","dog/3, the last.png"\n')
-    rows = labels.match(IMAGES).by_image
+    hostile = "dog/return\r1.png"
+    labels = read(tmp_path, f'note,image\n"a ""quoted"", note\nof two lines","dog/3, the last.png"\n"\r","{hostile}"\n')
+    rows = labels.match([*IMAGES, hostile]).by_image
+    assert hostile in rows
     (tmp_path / "set").mkdir()
     labels.write(tmp_path / "set", rows.items())
     again = Labels.read(tmp_path / "set")

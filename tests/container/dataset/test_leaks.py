@@ -219,6 +219,18 @@ class TestSetsThatExist:
         write(tmp_path / "images", {f"train/{n}.png": 20 + n for n in range(9)})
         assert [row.name for row in split(tmp_path).split.classes] == ["bus", "train"]
 
+    def test_a_set_beside_a_folder_that_is_none_is_no_class(self, tmp_path: Path) -> None:
+        self.sets(tmp_path, 20, 0, 0)
+        write(tmp_path / "images", {f"unlabeled/{n}.png": 100 + n for n in range(9)})
+        said = r"holds sets \('train'\), and also 'unlabeled', .*: move it elsewhere; if 'train' is a class, rename its"
+        with pytest.raises(DataError, match=said):
+            split(tmp_path)
+
+    def test_a_class_called_train_may_hold_folders_beside_its_images(self, tmp_path: Path) -> None:
+        write(tmp_path / "images", {f"bus/{n}.png": n for n in range(9)})
+        write(tmp_path / "images", {f"train/{'old/' if n % 2 else ''}{n}.png": 20 + n for n in range(9)})
+        assert [row.total for row in split(tmp_path).split.classes] == [9, 9]
+
     @pytest.mark.parametrize(
         ("extra", "said"),
         [
@@ -261,6 +273,22 @@ class TestTableOfClasses:
         assert [row.total for row in split(tmp_path, class_column="dx").split.classes] == [6, 6]
         with pytest.raises(DataError, match="has no column 'dy': its columns are 'image', 'dx'"):
             split(tmp_path, class_column="dy")
+
+    @pytest.mark.parametrize("folders", [("images_1", "images_2"), ("all/images_1", "all/images_2")])
+    def test_folders_that_are_none_of_its_classes_are_an_error(self, tmp_path: Path, folders: tuple[str, str]) -> None:
+        write(tmp_path / "images", {f"{folders[n % 2]}/{n}.png": n for n in range(12)})
+        rows = "".join(f"{n}.png,{'nv' if n % 3 else 'mel'}\n" for n in range(12))
+        (tmp_path / "images/labels.csv").write_text(f"image,label\n{rows}")
+        said = r"labels.csv, line 2: the label 'mel' is the name of no folder beside .*: set data.class_column=label"
+        with pytest.raises(DataError, match=said):
+            split(tmp_path)
+        found = split(tmp_path, class_column="label").split.classes
+        assert [(row.name, row.total) for row in found] == [("mel", 4), ("nv", 8)]
+
+    def test_labels_that_are_the_folders_names_may_stand_in_it(self, tmp_path: Path) -> None:
+        write(tmp_path / "images", {f"{'ab'[n % 2]}/{n}.png": n for n in range(12)})
+        (tmp_path / "images/labels.csv").write_text("image,label\n0.png,a\n1.png, b\n2.png,\n")
+        assert [row.total for row in split(tmp_path).split.classes] == [6, 6]
 
     @pytest.mark.parametrize("label", ["", "..", "a/b", ".hidden", "n" * 256])
     def test_what_is_no_name_of_a_folder_is_an_error(self, tmp_path: Path, label: str) -> None:
