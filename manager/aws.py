@@ -63,6 +63,8 @@ class Aws:
     """How often a request is sent before its failure counts."""
     timeout_seconds: int = 60
     """How long an attempt waits for a connection, and then for each part of the answer."""
+    certificates: Any = True
+    """File of the authorities that answer for AWS's addresses, as a proxy may have its own; True: the usual one."""
     _clients: dict[tuple[str, str], BaseClient] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -83,7 +85,7 @@ class Aws:
 
     def impatient(self) -> "Aws":
         """Return the same account for questions whose answer is worth no long wait."""
-        return Aws(self.session, self.endpoint_url, attempts=3, timeout_seconds=10)
+        return Aws(self.session, self.endpoint_url, attempts=3, timeout_seconds=10, certificates=self.certificates)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -150,15 +152,14 @@ def connect(settings: Settings) -> Aws:
     Raises:
         AwsError: the profile is unknown.
     """
+    own = _quick_to_read(botocore.session.Session())
     try:
         session = boto3.Session(
-            region_name=settings.aws.region or None,
-            profile_name=settings.aws.profile or None,
-            botocore_session=_quick_to_read(botocore.session.Session()),
+            region_name=settings.aws.region or None, profile_name=settings.aws.profile or None, botocore_session=own
         )
     except ProfileNotFound as error:
         raise AwsError(f"{error}: see `aws configure list-profiles`, then set aws.profile") from None
-    return Aws(session)
+    return Aws(session, certificates=own.get_config_variable("ca_bundle") or True)
 
 
 def connect_local(settings: Settings, endpoint_url: str) -> Aws:

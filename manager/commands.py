@@ -164,6 +164,7 @@ def launch_training(
         session.terminal.plain(f"  its page in the console is {url}")
     copy = resuming.plan_copy(earlier, request) if earlier else Plan()
     launching.confirm_cost(session, request)
+    launching.check_still_uploaded(session, fingerprint, shown=initialized or uploaded)
     session.carry_out(upload + copy + training.plan_training(request, root / training.RENDERED))
     return str(request["TrainingJobName"])
 

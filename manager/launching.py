@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from container.errors import DataError
 from container.modeling.own_parts.sources import check_parts
-from manager import image, pretrained, pricing, processing_results, role, upload
+from manager import image, names, pretrained, pricing, processing_results, role, upload
 from manager.plan import Plan
 from manager.session import Session
 from manager.training import is_split_by_job
@@ -28,6 +29,7 @@ def launchable_image(session: Session, pushed: image.Image | None, *, initialize
     if not (initialized or uploaded or is_split_by_job(settings)):
         upload.check_uploaded(session.aws, settings, root)
         if not settings.data.prepared_by:
+            upload.check_shards(session.aws, settings, root)
             processing_results.check_shards(session.aws, settings)
     processing_results.check_prepared(session.aws, settings)
     if pushed is None:
@@ -37,6 +39,27 @@ def launchable_image(session: Session, pushed: image.Image | None, *, initialize
     if install := image.missing_extras(settings, root / "container", session.flavor):
         session.terminal.warn(f"the job will run without some trackers, whose packages are missing here: {install}")
     return pushed
+
+
+def check_still_uploaded(session: Session, fingerprint: str, *, shown: bool) -> None:
+    """See that no upload began since a fingerprint was read: a question may have waited long for its answer.
+
+    Args:
+        session: the session.
+        fingerprint: of the data, as the request has it.
+        shown: whether an upload was carried out by this command line, or perhaps only shown.
+
+    Raises:
+        DataError: the data have changed.
+        AwsError: AWS refuses to tell.
+    """
+    settings = session.settings
+    if not (shown or is_split_by_job(settings)):
+        upload.check_finished(session.aws, settings)
+    if processing_results.fingerprint(session.aws, settings) != fingerprint:
+        raise DataError(
+            f"the images in s3://{names.data_bucket(settings)} have changed since this launch began: type it again"
+        )
 
 
 def pretrained_channel(session: Session) -> tuple[str, Plan]:

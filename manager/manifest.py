@@ -1,7 +1,8 @@
 """What manifest.jsonl.gz in the data bucket says: which files it holds, and the fingerprint of all of them.
 
 It is written when everything is in place. Before anything in the bucket changes it loses the fingerprint among its
-metadata, so that no job is launched on half of an upload.
+metadata, so that no job is launched on half of an upload. It gets a number instead, by which the upload knows in the
+end whether another one began meanwhile.
 """
 
 import gzip
@@ -21,7 +22,7 @@ from manager.checksums import LocalFile
 
 MANIFEST = "manifest.jsonl.gz"
 VERSION = 1
-FINGERPRINT = "fingerprint"
+FINGERPRINT, UPLOAD = "fingerprint", "upload"
 NOT_THERE = ("404", "NoSuchKey", "NoSuchBucket")
 
 
@@ -80,6 +81,29 @@ def read_fingerprint(aws: Aws, bucket: str) -> str | None:
                 return None
             raise
     return str(found["Metadata"].get(FINGERPRINT, ""))
+
+
+def current_upload(aws: Aws, bucket: str) -> str:
+    """Return the number of the upload that is under way; empty: none is, or the manifest is gone.
+
+    Raises:
+        ClientError, BotoCoreError: AWS refuses to tell.
+    """
+    try:
+        found = aws.client("s3").head_object(Bucket=bucket, Key=MANIFEST)
+    except ClientError as error:
+        if error_code(error) in NOT_THERE:
+            return ""
+        raise
+    return str(found["Metadata"].get(UPLOAD, ""))
+
+
+def opening(bucket: str, number: str, *, exists: bool) -> tuple[str, dict[str, Any]]:
+    """Return operation and parameters of the request that notes the beginning of an upload, keeping what is told."""
+    target = {"Bucket": bucket, "Key": MANIFEST, "Metadata": {UPLOAD: number} if number else {}}
+    if not exists:
+        return "put_object", target
+    return "copy_object", {**target, "CopySource": f"{bucket}/{MANIFEST}", "MetadataDirective": "REPLACE"}
 
 
 def fingerprint(entries: Mapping[str, Entry]) -> str:

@@ -20,6 +20,9 @@ from manager.aws import Aws
 # As a client's connections have them: else the end of what is sent waits until the server confirms its beginning.
 SOCKET_OPTIONS: Any = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 
+# In a row: then this way is closed, as by a proxy that wants more than a client is needed for, and each try costs time.
+MOST_FAILURES = 64
+
 
 class ObjectWriter:
     """Writes into one bucket; may be used by several threads."""
@@ -28,9 +31,11 @@ class ObjectWriter:
         self._s3, self._bucket = aws.client("s3"), bucket
         self._url, self._region = f"{self._s3.meta.endpoint_url}/{bucket}/", self._s3.meta.region_name
         self._credentials = aws.session.get_credentials()
+        self._failures = 0
         self._http = URLLib3Session(
             # As the client's: a proxy of the user's is for the way to AWS.
             proxies={} if aws.endpoint_url else get_environ_proxies(self._url),
+            verify=aws.certificates,
             timeout=aws.timeout_seconds,
             max_pool_connections=threads,
             socket_options=SOCKET_OPTIONS,
@@ -42,10 +47,13 @@ class ObjectWriter:
         Raises:
             ClientError, BotoCoreError: AWS refuses.
         """
-        answer = self._try(key, content, sha256)
-        if answer is None or answer.status_code != 200 or "ETag" not in answer.headers:
-            return self.put_patiently(key, content, sha256)
-        return str(answer.headers["ETag"]).strip('"')
+        if self._failures < MOST_FAILURES:
+            answer = self._try(key, content, sha256)
+            if answer is not None and answer.status_code == 200 and "ETag" in answer.headers:
+                self._failures = 0
+                return str(answer.headers["ETag"]).strip('"')
+            self._failures += 1
+        return self.put_patiently(key, content, sha256)
 
     def put_patiently(self, key: str, body: Any, sha256: bytes) -> str:
         """Do the same by the client; `body` may be an open file."""

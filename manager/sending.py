@@ -14,6 +14,7 @@ from manager import manifest
 from manager.aws import Aws
 from manager.checksums import Checksums, LocalFile, unreadable
 from manager.console import Terminal
+from manager.errors import AwsError
 from manager.manifest import MANIFEST, Entry
 from manager.object_writer import ObjectWriter
 from manager.transfer_progress import transfer_progress
@@ -33,6 +34,8 @@ class UploadCall:
     """The objects that stay, by key."""
     checksums: Path
     """Where checksums are remembered."""
+    number: str
+    """The upload's own, which its beginning left in the manifest."""
     threads: int
     message: str
     effect: Literal["done"] = "done"
@@ -42,7 +45,8 @@ class UploadCall:
 
         Raises:
             DataError: a file cannot be read.
-            AwsError: AWS refuses one, as S3 does where something else came than was sent.
+            AwsError: AWS refuses one, as S3 does where something else came than was sent; or another upload began
+                meanwhile, so that nobody knows what the bucket holds.
             ClientError, BotoCoreError: AWS refuses the manifest.
         """
         writer, entries = ObjectWriter(aws, self.bucket, self.threads), dict(self.unchanged)
@@ -62,14 +66,26 @@ class UploadCall:
                     if entry.size == file.size:
                         checksums.remember(file, entry.sha256)
                     progress.add_file()
+        self._check_alone(aws)
         aws.client("s3").put_object(**manifest.request(self.bucket, entries))
 
     def command(self, options: Sequence[str]) -> str:
-        """Return commands of the `aws` command line: for the first file, the number of the others, the manifest."""
+        """Return the command of the `aws` command line for the first file, and what else is sent, as comments."""
         first, more = self.files[:1], len(self.files) - 1
         lines = [self._put_command(file.key, str(file.path), options) for file in first]
         lines += [f"# {more:,} more like this one"] if more > 0 else []
-        return "\n".join([*lines, self._put_command(MANIFEST, MANIFEST, options)])
+        return "\n".join([*lines, f"# {MANIFEST}, which tells of all files, is made as the last one is sent"])
+
+    def _check_alone(self, aws: Aws) -> None:
+        if manifest.current_upload(aws, self.bucket) == self.number:
+            return
+        # Neither that one's fingerprint nor the number by which it would write one is to be believed.
+        operation, parameters = manifest.opening(self.bucket, "", exists=True)
+        getattr(aws.client("s3"), operation)(**parameters)
+        raise AwsError(
+            f"another upload to s3://{self.bucket} began before this one ended, and either may have replaced what the "
+            "other sent: when no other runs, type the same command again"
+        )
 
     @property
     def _images(self) -> Iterator[LocalFile]:

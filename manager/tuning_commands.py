@@ -54,6 +54,7 @@ def launch_tuning(
     for parameter in parameters:
         session.terminal.prose(f"  tunes {parameter}")
     launching.confirm_cost(session, training_request, tuning.most_trials(settings, parameters))
+    launching.check_still_uploaded(session, fingerprint, shown=initialized or uploaded)
     session.carry_out(upload + tuning.plan_tuning(request, root / tuning.RENDERED))
     return str(request["HyperParameterTuningJobName"])
 

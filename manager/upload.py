@@ -7,12 +7,14 @@ interrupted, is asked for the SHA-256 that S3 keeps of it.
 
 import base64
 import binascii
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from container.dataset.prepared import INDEX
 from container.dataset.record import RECORD, SETS
 from container.dataset.threads import in_parallel
 from container.errors import DataError
@@ -28,6 +30,8 @@ from manager.sending import UploadCall
 # As many as S3 deletes by one request.
 MOST_DELETIONS = 1000
 MB = 1e6
+# So that the manifest, of some 65 bytes a file, is no larger than what S3 takes by one request: 5 GB.
+MOST_FILES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,15 @@ def plan_upload(
         again: whether all files are sent, since those in the bucket are encrypted otherwise.
 
     Raises:
-        DataError: the bucket holds images that the sets do not, and they are not to be pruned.
+        DataError: there are too many files, or the bucket holds images that the sets do not, and they are not to be
+            pruned.
     """
     bucket = names.data_bucket(settings)
+    if len(files) > MOST_FILES:
+        raise DataError(
+            f"there are {len(files):,} files, and a manifest tells of {MOST_FILES:,} at most: prepare them first by "
+            "python data_handler.py --prepare, which makes a few large files of them"
+        )
     if remote.stale and not prune:
         raise DataError(
             f"{len(remote.stale):,} objects in s3://{bucket}, such as {remote.stale[0]}, are not in the present split, "
@@ -118,8 +128,9 @@ def plan_upload(
     threads = settings.storage.upload_threads
     size = sum(file.size for file in fresh) / MB
     message = f"upload {len(fresh):,} images and records ({size:,.1f} MB) and their manifest to s3://{bucket}"
-    upload = UploadCall(bucket, fresh, unchanged, checksums_file, threads, message)
-    return Plan((*_opening(bucket, remote.manifest), *_deletions(bucket, remote.stale), upload), told)
+    number = uuid.uuid4().hex
+    upload = UploadCall(bucket, fresh, unchanged, checksums_file, number, threads, message)
+    return Plan((_opening(bucket, remote.manifest, number), *_deletions(bucket, remote.stale), upload), told)
 
 
 def check_uploaded(aws: Aws, settings: Settings, project_root: Path) -> None:
@@ -130,23 +141,50 @@ def check_uploaded(aws: Aws, settings: Settings, project_root: Path) -> None:
         AwsError: AWS refuses to tell.
     """
     record, bucket = project_root / settings.data.sets_path / RECORD, names.data_bucket(settings)
-    if manifest.read_fingerprint(aws, bucket) == "":
-        raise DataError(f"an upload to s3://{bucket} was begun and not finished: finish it by --upload_data --prune")
+    check_finished(aws, settings)
     if not record.is_file():
         return
-    with aws.explained(f"could not look at the images in {bucket}"):
-        try:
-            remote = aws.client("s3").get_object(Bucket=bucket, Key=RECORD)["Body"].read()
-        except ClientError as error:
-            # SageMaker itself refuses a job without images.
-            if error_code(error) in ("NoSuchKey", "NoSuchBucket"):
-                return
-            raise
-    if remote != record.read_bytes():
+    remote = _content(aws, bucket, RECORD)
+    # SageMaker itself refuses a job without images.
+    if remote is not None and remote != record.read_bytes():
         raise DataError(
             f"s3://{bucket} holds another split than {settings.data.sets_path}: upload this one by --upload_data "
             "--prune, or name the other by data.directory"
         )
+
+
+def check_finished(aws: Aws, settings: Settings) -> None:
+    """See that no upload was begun and not finished.
+
+    Raises:
+        DataError: one was.
+        AwsError: AWS refuses to tell.
+    """
+    bucket = names.data_bucket(settings)
+    if manifest.read_fingerprint(aws, bucket) == "":
+        raise DataError(f"an upload to s3://{bucket} was begun and not finished: finish it by --upload_data --prune")
+
+
+def check_shards(aws: Aws, settings: Settings, project_root: Path) -> None:
+    """See that the data bucket holds the shards of the prepared sets on this machine, or none where there are none.
+
+    Raises:
+        DataError: it holds others: a job would train on other images than one thinks.
+        AwsError: AWS refuses to tell.
+    """
+    if not (project_root / settings.data.sets_path / RECORD).is_file():
+        return
+    bucket, key = names.data_bucket(settings), f"{SETS[0]}/{INDEX}"
+    file = project_root / settings.data.prepared_path / key
+    local, remote = file.read_bytes() if file.is_file() else None, _content(aws, bucket, key)
+    if local == remote:
+        return
+    there = "no shards" if remote is None else "shards" if local is None else "other shards"
+    here = "there are none" if local is None else "this machine's are"
+    raise DataError(
+        f"s3://{bucket} holds {there}, and {here} in {settings.data.prepared_path}: upload what is here by "
+        "--upload_data --prune"
+    )
 
 
 def is_encrypted_otherwise(aws: Aws, settings: Settings) -> bool:
@@ -168,14 +206,28 @@ def is_encrypted_otherwise(aws: Aws, settings: Settings) -> bool:
     return bool(record.get("SSEKMSKeyId", "") != settings.storage.kms_key)
 
 
+def _content(aws: Aws, bucket: str, key: str) -> bytes | None:
+    """Return the content of a small object; None: there is none."""
+    with aws.explained(f"could not look at the images in {bucket}"):
+        try:
+            return bytes(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+        except ClientError as error:
+            if error_code(error) in ("NoSuchKey", "NoSuchBucket"):
+                return None
+            raise
+
+
 def _listed(aws: Aws, bucket: str) -> Iterator[tuple[str, int, str]]:
-    """Yield key, size and entity tag of the objects of the sets."""
+    """Yield key, size and entity tag of the objects of the sets, and of their record."""
     pages = aws.client("s3").get_paginator("list_objects_v2")
     with aws.explained(f"could not list the bucket {bucket}"):
         try:
             for prefix in (*(f"{channel}/" for channel in SETS), RECORD):
                 for page in pages.paginate(Bucket=bucket, Prefix=prefix):
                     for item in page.get("Contents", []):
+                        # Another object may begin as the record does.
+                        if prefix == RECORD != item["Key"]:
+                            continue
                         yield item["Key"], item["Size"], item["ETag"].strip('"')
         except ClientError as error:
             if error_code(error) != "NoSuchBucket":
@@ -219,17 +271,12 @@ def _sha256(
             yield file, sha256
 
 
-def _opening(bucket: str, present: Manifest) -> tuple[ApiCall, ...]:
+def _opening(bucket: str, present: Manifest, number: str) -> ApiCall:
     """Return the call that takes the fingerprint from the manifest, or makes one without."""
-    if present.exists and not present.fingerprint:
-        return ()
-    target = {"Bucket": bucket, "Key": MANIFEST}
+    operation, parameters = manifest.opening(bucket, number, exists=present.exists)
     message = f"note in {MANIFEST} that an upload to s3://{bucket} began"
-    if not present.exists:
-        # S3 tells all of itself about a new bucket within some seconds.
-        return (ApiCall("s3", "put_object", target, message, retry_on=("NoSuchBucket",)),)
-    itself = {"CopySource": f"{bucket}/{MANIFEST}", "MetadataDirective": "REPLACE", "Metadata": {}}
-    return (ApiCall("s3", "copy_object", {**target, **itself}, message),)
+    # S3 tells all of itself about a new bucket within some seconds.
+    return ApiCall("s3", operation, parameters, message, retry_on=() if present.exists else ("NoSuchBucket",))
 
 
 def _deletions(bucket: str, keys: Sequence[str]) -> Iterator[ApiCall]:

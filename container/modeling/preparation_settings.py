@@ -29,7 +29,7 @@ class Preparation(Section):
     quality: int = Field(92, ge=1, le=100)
     """`jpeg`: the higher, the less is lost."""
     shard_mb: int = Field(192, ge=1, le=4096)
-    """MB of a shard, at most; each has more than half of that where there are several."""
+    """MB of a shard, at most by about 1 %; each has more than half of that where there are several."""
     processes: int = Field(0, ge=0, le=1024)
     """How many processes work side by side; 0: one for each core."""
     raw_folder: str = Field("", pattern=r"^([\w!.*'()-]+(/[\w!.*'()-]+)*)?$")

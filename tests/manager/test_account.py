@@ -10,7 +10,7 @@ import pytest
 from parliament import analyze_policy_string
 from rich.console import Console
 
-from container.errors import SettingsError
+from container.errors import DataError, SettingsError
 from container.modeling import overrides
 from container.modeling.config_file import load_settings
 from container.modeling.settings import Settings
@@ -19,6 +19,7 @@ from manager import buckets, commands, names, role
 from manager.aws import Aws
 from manager.console import Terminal
 from manager.errors import AwsError, JobError, RefusedError
+from manager.manifest import MANIFEST
 from manager.plan import ApiCall, DockerCall, Plan, execute
 from manager.session import Session
 from tests.manager.test_role_policy import EVERYTHING, KEY
@@ -117,6 +118,26 @@ def test_killed_at_any_call_a_second_run_completes_it(session: Session) -> None:
         assert executed(session, Counting()), "there was something left to do"
         # Whatever is not as planned would be sent again.
         assert executed(session, Counting()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [({}, "was begun and not finished"), ({"fingerprint": "another"}, "have changed since this launch began")],
+)
+def test_an_upload_that_begins_amid_a_launch_stops_it(session: Session, metadata: dict[str, str], told: str) -> None:
+    executed(session, Counting())
+    data, s3 = "shades-project.data", session.aws.client("s3")
+    with over_wire(session) as (launching, wire):
+        # The manifest is looked at before all, then for its fingerprint, and once more before the request is sent.
+        wire.before[f"HEAD /{data}/{MANIFEST}"] = [
+            lambda: None,
+            lambda: None,
+            lambda: s3.put_object(Bucket=data, Key=MANIFEST, Body=b"", Metadata=metadata),
+        ]
+        with pytest.raises(DataError, match=told):
+            commands.launch_training(launching, None)
+    assert account(session.aws)["jobs"] == []
 
 
 @pytest.mark.slow

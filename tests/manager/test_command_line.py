@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,17 @@ class TestImage:
         finally:
             record.write_text(before)
         assert f"s3://{DATA} holds another split than data/images-sets" in text
+
+    @pytest.mark.slow
+    def test_a_job_does_not_train_on_other_shards_than_the_present_ones(self, initialized: Project) -> None:
+        initialized.manage_local("--build_and_push_docker_image")
+        assert initialized.run("data_handler.py", "--prepare").returncode == 0
+        prepared = "data/images-sets-prepared"
+        try:
+            text = error(initialized, "--local", "--launch_training")
+        finally:
+            shutil.rmtree(initialized.root / prepared)
+        assert f"s3://{DATA} holds no shards, and this machine's are in {prepared}: upload what is here by" in text
 
     def test_changed_code_is_another_image(self, initialized: Project) -> None:
         initialized.manage_local("--build_and_push_docker_image")

@@ -125,11 +125,11 @@ class TestEverythingAtOnce:
     @pytest.mark.parametrize(
         ("resource", "context", "expected"),
         [
-            (KEY, {}, {"kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"}),
+            (KEY, {}, {"kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"}),
             (
                 KEY,
                 {"kms:GrantIsForAWSResource": "true"},
-                {"kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"},
+                {"kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"},
             ),
             (OTHER_KEY, {"kms:GrantIsForAWSResource": "true"}, set()),
             (

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from container.dataset.record import RECORD
+from container.dataset.record import CHECKSUMS, RECORD
 from container.dataset.split import split_images
 from container.errors import DataError, ProjectError
 from container.modeling.settings import Data, Settings
@@ -24,7 +24,7 @@ from manager import bucket_aspects, buckets, manifest, names, upload, upload_com
 from manager.aws import Aws
 from manager.console import Terminal
 from manager.errors import AwsError
-from manager.local_sets import CHECKSUMS, local_files
+from manager.local_sets import local_files
 from manager.manifest import MANIFEST
 from manager.plan import describe, execute
 from manager.session import Session
@@ -202,9 +202,9 @@ def test_whatever_is_refused_the_next_time_completes_it_and_sends_nothing_twice(
     for number, key in enumerate(fresh):
         (uploads.sets / key).unlink()
         (uploads.sets / key).write_bytes(f"\x89PNG {number} again".encode())
-    # Of all these the manifest's first note, one deletion and one image pass each time.
+    # Of all these the note in the manifest and one image pass each time, and the deletion at first.
     for attempt in itertools.count():
-        pass_only(uploads.wire, 3 if attempt == 0 else 1, REFUSED)
+        pass_only(uploads.wire, 3 if attempt == 0 else 2, REFUSED)
         before = uploads.versions()
         try:
             upload_commands.upload_data(uploads.session, prune=True)
@@ -213,12 +213,30 @@ def test_whatever_is_refused_the_next_time_completes_it_and_sends_nothing_twice(
             with pytest.raises(DataError, match="was begun and not finished: finish it by --upload_data --prune"):
                 upload.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
         written = [key for key, version in uploads.versions().items() if before.get(key) != version]
-        assert len(written) == (2 if attempt == 0 else 1)
+        assert len(written) == 2
     assert attempt == len(fresh)
     uploads.wire.answers.clear()
     assert uploads.is_whole()
     upload.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
     assert uploads() == []
+
+
+def test_an_upload_finds_out_about_another_that_began_meanwhile(uploads: Uploads) -> None:
+    other = upload_commands.upload_data
+    uploads.wire.before[f"PUT /{uploads.bucket}/{RECORD}"] = [lambda: other(uploads.session)]
+    with pytest.raises(AwsError, match=f"another upload to s3://{uploads.bucket} began before this one ended"):
+        upload_commands.upload_data(uploads.session)
+    # The other one said that the bucket is whole, which nobody knows now.
+    with pytest.raises(DataError, match="was begun and not finished"):
+        upload.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
+    uploads()
+    assert uploads.is_whole()
+
+
+def test_what_begins_as_the_record_does_is_none_of_the_sets(uploads: Uploads) -> None:
+    uploads.s3.put_object(Bucket=uploads.bucket, Key=f"{RECORD}.mine", Body=b"mine")
+    uploads(prune=True)
+    assert uploads.content(f"{RECORD}.mine") == b"mine"
 
 
 def test_what_is_in_no_set_is_told_and_with_prune_deleted(uploads: Uploads) -> None:
@@ -255,7 +273,7 @@ def test_nothing_is_sent_from_a_dry_run(uploads: Uploads) -> None:
     text = shown.getvalue()
     assert f"# upload {len(uploads.files())} images and records (0.0 MB) and their manifest to s3://" in text
     assert f"# {len(uploads.files()) - 1} more like this one" in text
-    assert f"--key {MANIFEST} --body {MANIFEST} --checksum-algorithm SHA256" in text
+    assert f"# {MANIFEST}, which tells of all files" in text
 
 
 def test_images_that_changed_since_the_split_are_told_of(uploads: Uploads) -> None:
