@@ -107,8 +107,6 @@ def warnings(request: ProcessingRequest, executor: Executor) -> Iterator[str]:
             value = value.get(name) or {}
         if value:
             yield f"{field} is kept with the job but has no effect here: {reason}"
-    if request.instance_count > executor.most_hosts:
-        yield f"InstanceCount is {request.instance_count}, but the job has {executor.most_hosts} hosts here"
 
 
 def _inputs(entries: Sequence[Mapping[str, Any]]) -> tuple[ProcessingInput, ...]:

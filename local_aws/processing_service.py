@@ -41,6 +41,13 @@ class ProcessingService:
         arn = FakeProcessingJob.arn_formatter(request.name, account_id, region)
         admission.check_job_name(request.name in jobs, arn)
         admission.check_role(request.role_arn, account_id, region)
+        most = self._surroundings.executor.most_hosts
+        # A program that shares its work among so many hosts would leave a part of it undone by fewer.
+        require(
+            request.instance_count <= most,
+            f"local_aws has {most} hosts at most for a processing job: its InstanceCount must not be "
+            f"{request.instance_count}",
+        )
         image = admission.find_image(request.image_uri, request.role_arn, self._images, self._surroundings.executor)
         require(
             image.directory is None or bool(request.entrypoint or request.arguments),

@@ -66,7 +66,7 @@ def run(action: Callable[["Terminal"], None], *, debug: bool, after_interrupt: s
     Args:
         action: what to do, given the terminal.
         debug: whether an error is let through with its traceback.
-        after_interrupt: what Ctrl-C leaves behind, in words.
+        after_interrupt: what Ctrl-C leaves behind, in words, unless the KeyboardInterrupt itself tells it.
     """
     from container.errors import ProjectError
     from manager.console import Terminal
@@ -78,9 +78,9 @@ def run(action: Callable[["Terminal"], None], *, debug: bool, after_interrupt: s
     terminal = Terminal()
     try:
         action(terminal)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         # Of its own: the one that was interrupted may be in the midst of printing, and would hold this back.
-        Terminal().error(f"interrupted; {after_interrupt}")
+        Terminal().error(f"interrupted; {str(interrupt) or after_interrupt}")
         return 1
     except Exception as error:
         if debug:

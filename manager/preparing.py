@@ -5,12 +5,14 @@ from pathlib import Path
 
 from container.dataset.array_sets import ArraySet, write_arrays
 from container.dataset.index import BadFile
+from container.dataset.left_out import LeftOutCounts
 from container.dataset.prepare import Layout, PreparedSet, prepare_sets
 from container.dataset.progress import Progress
 from container.dataset.recipe import Recipe
 from container.modeling.settings import Settings
 from container.words import plural, plural_are
 from manager.console import Terminal
+from manager.left_out import show_left_out
 
 PROBLEMS_SHOWN = 10
 # Where each of several hosts gets a share of the shards, they are nearly equal if each gets a few.
@@ -54,6 +56,8 @@ def show_prepared(prepared: tuple[PreparedSet, ...], folder: str, terminal: Term
         for prepared_set in prepared
     ]
     terminal.table("Prepared sets", ("set", "images", "shards", "MB before", "MB now"), rows)
+    left_out = (LeftOutCounts.of(prepared_set.left_out, f"{prepared_set.name}/") for prepared_set in prepared)
+    show_left_out(LeftOutCounts.together(left_out), terminal)
     show_problems([problem for prepared_set in prepared for problem in prepared_set.index.problems], terminal)
     if all(prepared_set.unchanged for prepared_set in prepared):
         terminal.unchanged(f"{folder} holds these images already, prepared so")

@@ -4,7 +4,7 @@ All that is the job's lies in a folder of the output bucket: the order that tell
 each host tells of, and the folders of the prepared sets, which training reads as its channels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -13,20 +13,24 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from container.dataset import preparing_hosts as hosts
+from container.dataset.image_files import IMAGE_EXTENSIONS
 from container.dataset.prepared import INDEX, PREPARED_SETS, TRAINING, VALIDATION
-from container.dataset.preparing_hosts import Order, SetOrder
+from container.dataset.preparing_hosts import CLASSES_NAMED, Order, SetOrder
 from container.dataset.recipe import Recipe
 from container.dataset.record import RECORD
 from container.dataset.shards import SUFFIX
+from container.dataset.text import printable
+from container.dataset.threads import in_parallel
 from container.errors import DataError
 from container.modeling.settings import Settings
-from manager import names, preparing
-from manager.aws import Aws, error_code
+from container.words import plural
+from manager import manifest, names, preparing
+from manager.aws import LARGE_PAGES, Aws, error_code
 from manager.calls import ObjectPath
 from manager.errors import JobError
 from manager.plan import ApiCall, FileCall, Plan, is_gone
 from manager.processing_results import MISSING, job_file, raw_record, raw_split, read_text
-from manager.training import ROLE_NOT_KNOWN, has_tags, is_just_made
+from manager.training import ROLE_NOT_KNOWN, has_tags, is_just_made, is_own
 
 PROGRAM = "prepare"
 """Of the image's folder."""
@@ -47,22 +51,29 @@ class Source:
     """Names of the class folders of each set, sorted."""
     record: str
     """The text of split.json; empty: there is none."""
+    fingerprint: str | None = None
+    """Of the sets, as the manifest tells it; None: it tells none, or they are not split yet."""
 
 
 def read_source(aws: Aws, settings: Settings) -> Source:
     """Return what the sets in the data bucket are.
 
     Raises:
-        DataError: a set has no class folders, or is prepared already.
+        DataError: a set has no class folders, or some without images to train on, or is prepared already.
         AwsError: AWS refuses to tell.
     """
     bucket = names.data_bucket(settings)
     if folder := settings.preparation.raw_folder:
-        return Source(dict.fromkeys(PREPARED_SETS, _classes(aws, bucket, folder)), raw_record(settings))
+        found = _classes(aws, bucket, folder)
+        _check_images(aws, settings, folder, found)
+        return Source(dict.fromkeys(PREPARED_SETS, found), raw_record(settings))
+    # Before all else: what changes from here on gives another.
+    fingerprint = manifest.read_fingerprint(aws, bucket)
     classes = {name: _classes(aws, bucket, name) for name in PREPARED_SETS}
+    _check_images(aws, settings, TRAINING, classes[TRAINING])
     if unknown := sorted(set(classes[VALIDATION]) - set(classes[TRAINING])):
         raise DataError(f"s3://{bucket}/{VALIDATION}/ has a class {unknown[0]!r}, and {TRAINING}/ has not")
-    return Source(classes, read_text(aws, ObjectPath(bucket, RECORD)) or "")
+    return Source(classes, read_text(aws, ObjectPath(bucket, RECORD)) or "", fingerprint)
 
 
 def make_order(settings: Settings, source: Source, count: int) -> Order:
@@ -76,6 +87,7 @@ def make_order(settings: Settings, source: Source, count: int) -> Order:
         processes=settings.preparation.processes,
         record=source.record,
         raw=raw_split(settings),
+        fingerprint=source.fingerprint,
         sets=tuple(SetOrder(name=name, classes=classes) for name, classes in source.classes.items()),
     )
 
@@ -158,6 +170,24 @@ def plan_stop(job: str) -> Plan:
     return Plan((ApiCall("sagemaker", "stop_processing_job", request, f"stop the processing job {job}"),))
 
 
+def running_jobs(aws: Aws, settings: Settings) -> tuple[str, ...]:
+    """Return the names of the project's processing jobs that prepare images at this moment.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    pages = aws.client("sagemaker").get_paginator("list_processing_jobs")
+    wanted = {"NameContains": f"{names.processing_prefix(settings)}-prepare-", "StatusEquals": "InProgress"}
+    with aws.explained("could not list the processing jobs"):
+        return tuple(
+            str(found["ProcessingJobName"])
+            for page in pages.paginate(**wanted, PaginationConfig=LARGE_PAGES)
+            for found in page["ProcessingJobSummaries"]
+            if found["ProcessingJobName"].startswith(wanted["NameContains"])
+            and is_own(aws, settings, found["ProcessingJobArn"])
+        )
+
+
 def describe_processing_job(aws: Aws, job: str) -> Any:
     """Return AWS's description of a processing job.
 
@@ -195,14 +225,35 @@ def _classes(aws: Aws, bucket: str, name: str) -> tuple[str, ...]:
         except ClientError as error:
             if error_code(error) not in MISSING:
                 raise
-    # A folder whose name begins with a dot is no class on a disk either.
-    if not (classes := tuple(sorted(name for name in found if not name.startswith(".")))):
+    # A folder whose name begins with a dot is no class on a disk either, nor is one without a name.
+    if not (classes := tuple(sorted(name for name in found if name and not name.startswith(".")))):
         raise DataError(
             f"s3://{bucket}/{prefix} has no class folders: upload the sets by python project_manager.py "
             "--init_s3_buckets, bring them there as SET/CLASS/IMAGE, or name a folder of images that are not split yet "
             "by preparation.raw_folder"
         )
     return classes
+
+
+def _check_images(aws: Aws, settings: Settings, folder: str, classes: Sequence[str]) -> None:
+    """See that each class folder holds a file that is called like an image: the model would have a class of nothing."""
+    bucket, client = names.data_bucket(settings), aws.client("s3")
+
+    def holds_images(name: str) -> bool:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/{name}/")
+        items = (item for page in pages for item in page.get("Contents", []))
+        return any(item["Key"].lower().endswith(IMAGE_EXTENSIONS) for item in items)
+
+    with aws.explained(f"could not list s3://{bucket}/{folder}/"):
+        looked = in_parallel(lambda name: (name, holds_images(name)), classes, settings.storage.upload_threads)
+        empty = sorted(repr(printable(name)) for name, holds in looked if not holds)
+    if empty:
+        more = f" and {len(empty) - CLASSES_NAMED} more" if len(empty) > CLASSES_NAMED else ""
+        raise DataError(
+            f"s3://{bucket}/{folder}/ has {plural(len(empty), 'class folder')} without images: "
+            f"{', '.join(empty[:CLASSES_NAMED])}{more}; add images ({', '.join(IMAGE_EXTENSIONS)}), or move what has "
+            f"none out of {folder}/"
+        )
 
 
 def _inputs(settings: Settings, order: Order) -> list[tuple[str, str]]:

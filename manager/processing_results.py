@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ValidationError
 
 from container.dataset import preparing_hosts as hosts
+from container.dataset.left_out import LeftOutCounts
 from container.dataset.prepared import INDEX, PREPARED_SETS, TRAINING, SetIndex
 from container.dataset.preparing_hosts import Order, Part
 from container.dataset.raw_images import RawSplit
@@ -25,11 +27,22 @@ MISSING = ("404", "NoSuchKey", "NoSuchBucket")
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_indexes(aws: Aws, settings: Settings, job: str) -> dict[str, SetIndex]:
-    """Return the index of each set that a processing job has prepared, from what its hosts tell.
+@dataclass(frozen=True)
+class Prepared:
+    """What a processing job has prepared, from what its hosts tell."""
+
+    order: Order
+    indexes: Mapping[str, SetIndex]
+    """By the names of the sets."""
+    left_out: LeftOutCounts
+
+
+def read_prepared(aws: Aws, settings: Settings, job: str) -> Prepared:
+    """Return what a processing job has prepared.
 
     Raises:
-        DataError: the job prepared nothing, or a host's part is missing or damaged.
+        DataError: the job prepared nothing, a host's part is missing or damaged, a set or a class has no images, or an
+            upload changed the images since the launch.
         AwsError: AWS refuses to tell.
     """
     text = read_text(aws, job_file(settings, job, hosts.ORDER_FILE))
@@ -42,7 +55,9 @@ def read_indexes(aws: Aws, settings: Settings, job: str) -> dict[str, SetIndex]:
         part = read_text(aws, file)
         if part is not None:
             parts.append(_parsed(Part, part, str(file)))
-    return hosts.merged(order, parts)
+    indexes = hosts.merged(order, parts)
+    _check_unchanged(aws, settings, job, order)
+    return Prepared(order, indexes, LeftOutCounts.together(part.left_out for part in parts))
 
 
 def plan_indexes(settings: Settings, job: str, indexes: Mapping[str, SetIndex]) -> Plan:
@@ -161,6 +176,20 @@ def read_text(aws: Aws, file: ObjectPath) -> str | None:
         return str(content.decode())
     except UnicodeDecodeError:
         raise DataError(f"{file} is no text") from None
+
+
+def _check_unchanged(aws: Aws, settings: Settings, job: str, order: Order) -> None:
+    """See that the data bucket holds what it held when a job was launched, minutes before its instances read that."""
+    bucket = names.data_bucket(settings)
+    # The manifest tells nothing of images that are not split yet.
+    now = order.fingerprint if order.raw else manifest.read_fingerprint(aws, bucket)
+    if now == "" or now != order.fingerprint:
+        what = "an upload has begun" if now == "" else "other images were uploaded" if now else "the manifest is gone"
+        raise DataError(
+            f"since {job} was launched, {what} in s3://{bucket}: it may have read images of before and of after that. "
+            "Finish the upload by python project_manager.py --upload_data --prune, and prepare again by python "
+            "data_handler.py --prepare --on_sagemaker with a number of instances"
+        )
 
 
 def _prepared_indexes(aws: Aws, settings: Settings, job: str) -> Iterator[SetIndex]:

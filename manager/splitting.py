@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from container.dataset.assign import shares
 from container.dataset.findings import RULES
 from container.dataset.inspection import colliding_names
+from container.dataset.left_out import LeftOutCounts
 from container.dataset.record import SETS, ClassCounts, Split
 from container.dataset.split import SplitOutcome
 from container.dataset.text import printable
 from container.words import plural, plural_are
 from manager.console import Terminal
+from manager.left_out import show_left_out
 
-BAD_FILES_SHOWN = 10
 LACKING_SHOWN = 5
 COLLIDING_SHOWN = 5
 
@@ -133,7 +134,6 @@ def _furthest(row: ClassCounts, fractions: Sequence[float]) -> tuple[ClassCounts
 
 
 def _show_left_out(split: Split, terminal: Terminal) -> None:
-    left_out = split.left_out
     for folder in split.without_classes:
         terminal.warn(
             f"left out {folder}: it has a set's name, but no class folders with images in it; put its images into such "
@@ -142,17 +142,7 @@ def _show_left_out(split: Split, terminal: Terminal) -> None:
     if split.unlabeled:
         left = plural(split.unlabeled, "image")
         terminal.warn(f"left out {left} without a row in labels.csv: add rows, or move away what has none")
-    kinds = (
-        (left_out.hidden, "hidden"),
-        (left_out.other_files, "without an image's extension or outside the class folders"),
-        (left_out.repeated_folders, "links to folders seen before"),
-    )
-    if counted := ", ".join(f"{count:,} {kind}" for count, kind in kinds if count):
-        terminal.plain(f"  left out   {counted}")
-    for file in left_out.bad_files[:BAD_FILES_SHOWN]:
-        terminal.warn(f"left out {file.path}: {file.reason}")
-    if more := left_out.bad_files[BAD_FILES_SHOWN:]:
-        terminal.warn(f"left out {plural(len(more), 'more such file')}: split.json beside the sets names them all")
+    show_left_out(LeftOutCounts.of(split.left_out), terminal, "split.json beside the sets names them all")
 
 
 def _show_labels(split: Split, terminal: Terminal) -> None:

@@ -56,6 +56,19 @@ def test_the_sets_are_prepared_and_uploaded_in_place_of_the_folders(
     assert "unchanged" in capsys.readouterr().out
 
 
+def test_what_is_left_out_of_the_sets_is_told(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training = images.with_name("images-sets") / "training"
+    broken = next((training / "cat").iterdir())
+    broken.unlink()
+    broken.touch()
+    (training / "dog" / "notes.txt").touch()
+    for _ in range(2):
+        assert run(images, "--prepare") == 0
+        printed = capsys.readouterr()
+        assert f"left out training/cat/{broken.name}: it is empty" in printed.err
+        assert "left out   1 without an image's extension or outside the class folders" in printed.out
+
+
 @pytest.mark.parametrize("way", ["--prepare", "--as_arrays"])
 def test_images_that_changed_since_the_split_are_told_of(
     images: Path, way: str, capsys: pytest.CaptureFixture[str]

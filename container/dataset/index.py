@@ -61,6 +61,9 @@ class LeftOut:
     bad_files: tuple[BadFile, ...]
 
 
+NOTHING_LEFT_OUT = LeftOut(0, 0, 0, ())
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFolder:
     """The labeled images of a folder: class by class, by name within each."""

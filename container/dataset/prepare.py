@@ -15,15 +15,15 @@ from functools import partial
 from itertools import tee
 from pathlib import Path
 
-from container.dataset.folders import exclusive
-from container.dataset.index import BadFile, scan
+from container.dataset.folders import exclusive, is_of_system
+from container.dataset.index import BadFile, LeftOut, scan
 from container.dataset.labels import LABELS_FILE
-from container.dataset.prepared import INDEX, PREPARED_SETS, TRAINING, ClassImages, SetIndex, split_digest
+from container.dataset.prepared import AGAIN, INDEX, PREPARED_SETS, TRAINING, ClassImages, SetIndex, split_digest
 from container.dataset.processes import in_batches
 from container.dataset.progress import Progress
 from container.dataset.recipe import Recipe
 from container.dataset.shard_plans import ShardPlan, placed, plan_shards
-from container.dataset.shards import Original, Shard, ShardWriter
+from container.dataset.shards import BEING_WRITTEN, Original, Shard, ShardWriter, share_of
 from container.dataset.shrink import Shrunk, shrink_files
 from container.dataset.text import printable
 from container.errors import DataError
@@ -57,6 +57,8 @@ class PreparedSet:
     """Images that were prepared now; the others were taken over."""
     unchanged: bool
     """Whether all was as it should be already, so that nothing was touched."""
+    left_out: LeftOut
+    """What lies in the set besides its images."""
 
 
 def prepare_sets(
@@ -100,6 +102,16 @@ def _claim(target: Path) -> None:
     target.mkdir(exist_ok=True)
     if not (target / MARK).exists():
         (target / MARK).touch()
+    for folder in (target / name for name in PREPARED_SETS if (target / name).exists()):
+        if foreign := sorted(str(path) for path in folder.iterdir() if not (_is_own(path) or is_of_system(path.name))):
+            more = f", as {len(foreign) - 1} more," if len(foreign) > 1 else ""
+            raise DataError(f"{foreign[0]!r}{more} was not made by this program: move it away")
+
+
+def _is_own(path: Path) -> bool:
+    """Tell by its name whether something in the folder of a prepared set was written here, as a whole or not."""
+    name = path.name.removeprefix(".").removesuffix(BEING_WRITTEN)
+    return (name in (INDEX, LABELS_FILE) or share_of(name) is not None) and not path.is_dir()
 
 
 class _SetPreparation:
@@ -136,9 +148,9 @@ class _SetPreparation:
             if earlier.split != self._split:
                 earlier = earlier.model_copy(update={"split": self._split})
                 earlier.write(self._target)
-            return PreparedSet(self._name, earlier, original_bytes, shrunk=0, unchanged=True)
+            return PreparedSet(self._name, earlier, original_bytes, 0, unchanged=True, left_out=scanned.left_out)
         index = self._write(originals, labels, fingerprint)
-        return PreparedSet(self._name, index, original_bytes, self._shrunk, unchanged=False)
+        return PreparedSet(self._name, index, original_bytes, self._shrunk, unchanged=False, left_out=scanned.left_out)
 
     def _write(self, originals: Sequence[Original], labels: bytes | None, fingerprint: str) -> SetIndex:
         self._target.mkdir(exist_ok=True)
@@ -147,12 +159,13 @@ class _SetPreparation:
         count = self._count_shards(originals)
         self._progress.start(f"Preparing the {self._name} images", len(originals))
         shards, problems = [], list[BadFile]()
-        # The shrinking is ahead of the writing.
-        to_write, to_shrink = tee(plan_shards(originals, count, self._name, self._target, self._classes, self._recipe))
+        plans = partial(plan_shards, originals, count, self._name, self._target, self._classes, self._recipe)
+        # The shrinking is ahead of the writing, by any number of plans where few images are to be shrunk: each makes
+        # its own. A shard that was written meanwhile is present to the other, with nothing to shrink.
         fresh = self._shrink(
-            original for plan in to_shrink for original in plan.fresh if original[2:] not in self._measured
+            original for plan in plans() for original in plan.fresh if original[2:] not in self._measured
         )
-        for plan in to_write:
+        for plan in plans():
             shard, shard_problems = self._make_shard(plan, fresh)
             shards.append(shard)
             problems += [BadFile(printable(name), reason) for name, reason in shard_problems.items()]
@@ -171,7 +184,7 @@ class _SetPreparation:
         index.write(self._target)
         return index
 
-    def _make_shard(self, plan: ShardPlan, fresh: Iterator[Shrunk]) -> tuple[Shard, Mapping[str, str]]:
+    def _make_shard(self, plan: ShardPlan, fresh: Iterator[tuple[Original, Shrunk]]) -> tuple[Shard, Mapping[str, str]]:
         """Return a shard, after writing it if it is not there, and what could not be decoded of it."""
         if plan.present:
             for _ in plan.members:
@@ -184,7 +197,7 @@ class _SetPreparation:
                 if known:
                     shrunk = Shrunk(known.content(), known.problem)
                 else:
-                    shrunk = self._measured.get(original[2:]) or next(fresh)
+                    shrunk = self._measured.get(original[2:]) or _of(original, fresh)
                 writer.add(original, shrunk.content, shrunk.problem)
                 if shrunk.problem:
                     problems[original.name] = shrunk.problem
@@ -195,9 +208,12 @@ class _SetPreparation:
         self._shrunk += len(plan.fresh)
         return writer.close(), problems
 
-    def _shrink(self, originals: Iterable[Original]) -> Iterator[Shrunk]:
-        files = (f"{self._source}/{original.name}" for original in originals)
-        return in_batches(partial(shrink_files, recipe=self._recipe), files, BATCH, self._processes)
+    def _shrink(self, originals: Iterable[Original]) -> Iterator[tuple[Original, Shrunk]]:
+        # One is ahead of the other by no more than the batches that are under way.
+        to_shrink, given = tee(originals)
+        files = (f"{self._source}/{original.name}" for original in to_shrink)
+        shrunk = in_batches(partial(shrink_files, recipe=self._recipe), files, BATCH, self._processes)
+        return zip(given, shrunk, strict=True)
 
     def _count_shards(self, originals: Sequence[Original]) -> int:
         """Return how many shards keep to the size that is wanted: a power of two."""
@@ -206,7 +222,7 @@ class _SetPreparation:
             # They stand in the order of their digests, so that the first ones are drawn at random.
             chosen = originals[:MEASURED]
             self._progress.start(f"Measuring prepared {self._name} images", len(chosen))
-            for original, shrunk in zip(chosen, self._shrink(chosen), strict=True):
+            for original, shrunk in self._shrink(chosen):
                 self._measured[original[2:]] = shrunk
                 self._progress.advance()
             measured = sum(len(shrunk.content) for shrunk in self._measured.values())
@@ -242,5 +258,13 @@ class _SetPreparation:
 
     def _remove_others(self, kept: set[str]) -> None:
         for path in list(self._target.iterdir()):
-            if path.name not in kept:
+            if path.name not in kept and _is_own(path):
                 path.unlink()
+
+
+def _of(original: Original, fresh: Iterator[tuple[Original, Shrunk]]) -> Shrunk:
+    """Return what became of an image, which is the next one."""
+    given, shrunk = next(fresh, (None, None))
+    if shrunk is None or given != original:
+        raise DataError(f"an earlier shard could be read at one time, and not at another: {AGAIN}")
+    return shrunk

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from container.dataset.assign import stable_part
 from container.dataset.groups import matched_text
-from container.dataset.index import scan
+from container.dataset.index import NOTHING_LEFT_OUT, LeftOut, NoClassesError, scan
 from container.dataset.record import SETS, Fractions
 from container.errors import DataError
 
@@ -46,14 +46,19 @@ class RawSplit(BaseModel):
         return find
 
 
-def divide(given: Path, split: RawSplit, classes: tuple[str, ...], sets: Path) -> None:
+def divide(given: Path, split: RawSplit, classes: tuple[str, ...], sets: Path) -> LeftOut:
     """Link the images of which a host was given a share into the sets, which get folders of all classes.
+
+    What is no image comes into none of the sets: the same files as by a split on one machine.
 
     Args:
         given: holds a sub-folder for each class of which this host was given images; it may be missing.
         split: which image goes where.
         classes: names of all class folders.
         sets: the folder of the sets, which is missing.
+
+    Returns:
+        What lies there besides the images.
 
     Raises:
         DataError: there is a class folder that is not among the classes, or a folder cannot be read.
@@ -62,10 +67,15 @@ def divide(given: Path, split: RawSplit, classes: tuple[str, ...], sets: Path) -
     for name in SETS:
         for label in classes:
             (sets / name / label).mkdir(parents=True)
-    if not given.is_dir() or not any(path.is_dir() for path in given.iterdir()):
-        return
+    if not given.is_dir():
+        return NOTHING_LEFT_OUT
+    try:
+        scanned = scan(given)
+    except NoClassesError:
+        # Such as a share of a hidden folder's files.
+        return NOTHING_LEFT_OUT
     set_of = split.set_of()
-    for folder in scan(given, looks_inside=False).classes:
+    for folder in scanned.classes:
         if folder.name not in classes:
             raise DataError(f"{split.source} has the class folder {folder.name!r}, which the order does not name")
         for file in folder.files:
@@ -73,6 +83,7 @@ def divide(given: Path, split: RawSplit, classes: tuple[str, ...], sets: Path) -
             target = sets / set_of(path) / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(given / path)
+    return scanned.left_out
 
 
 def keep(links: Path, target: Path) -> int:

@@ -103,6 +103,13 @@ def test_a_role_and_an_image_that_are_not_there(aws: Any, processing: Processing
         assert expected in message
 
 
+def test_more_hosts_than_this_machine_can_stand_in_for(aws: Any, processing: Processing) -> None:
+    request = processing.request("true", cluster={"InstanceCount": 9})
+    code, message = refused(aws.sagemaker.create_processing_job, **request)
+    assert code == "ValidationException"
+    assert "8 hosts at most for a processing job: its InstanceCount must not be 9" in message
+
+
 def test_a_directory_image_needs_an_entrypoint(aws: Any, processing: Processing) -> None:
     request = processing.request("true")
     del request["AppSpecification"]["ContainerEntrypoint"]

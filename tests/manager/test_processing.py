@@ -3,7 +3,10 @@
 import hashlib
 import itertools
 import json
+import os
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,23 +15,30 @@ import pytest
 from botocore.validate import ParamValidator
 
 import data_handler
+from container.dataset.index import NOTHING_LEFT_OUT, BadFile
+from container.dataset.left_out import LeftOutCounts
 from container.dataset.prepared import ClassImages, SetIndex
 from container.dataset.preparing_hosts import Order, Part, SetOrder
 from container.dataset.recipe import Recipe
+from container.dataset.record import ClassCounts, Fractions, Split
 from container.dataset.shards import Shard
 from container.errors import DataError, SettingsError
 from container.modeling.config_file import load_settings
 from container.modeling.settings import Settings
-from manager import launching, names, pricing, processing, processing_commands, processing_results, training
+from manager import image, launching, names, pricing, processing, processing_commands, processing_results, training
 from manager.console import Terminal
-from manager.errors import JobError, TemplateError
+from manager.errors import JobError, RefusedError, TemplateError
 from manager.manifest import MANIFEST
 from manager.plan import execute
 from manager.pricing import Machines
 from manager.processing_teardown import processing_removals, read_processing_holdings
+from manager.session import Session
 from tests.manager.price_list import answer_with, offer
-from tests.manager.test_endpoint import session, told
+from tests.manager.test_endpoint import make_role, session, told
+from tests.manager.test_endpoint_removal import called
 from tests.manager.wire import Answer, Wire
+
+__all__ = ["called"]
 
 pytestmark = pytest.mark.slow
 
@@ -90,12 +100,18 @@ def make_part(host: int) -> Part:
     )
 
 
-def put_job(wire: Wire, project: str, hosts: int = 2, parts: int = 2) -> None:
+def put_job(wire: Wire, project: str, hosts: int = 2, parts: int = 2, **ordered: Any) -> None:
     """Let a job have left its order and the parts of some hosts."""
-    folder = f"prepared/{JOB}"
-    put(wire, f"{project}.output", f"{folder}/order.json", body=make_order(hosts).model_dump_json())
+    folder, order = f"prepared/{JOB}", make_order(hosts).model_copy(update=ordered)
+    put(wire, f"{project}.output", f"{folder}/order.json", body=order.model_dump_json())
     for host in range(parts):
         put(wire, f"{project}.output", f"{folder}/parts/{host:05}.json", body=make_part(host).model_dump_json())
+
+
+def put_manifest(wire: Wire, project: str, fingerprint: str) -> None:
+    """Let the data bucket hold a finished upload; without a fingerprint, one that was begun."""
+    told = {"fingerprint": fingerprint} if fingerprint else {}
+    wire.aws().client("s3").put_object(Bucket=f"{project}.data", Key=MANIFEST, Metadata=told)
 
 
 class TestSource:
@@ -120,6 +136,10 @@ class TestSource:
             (("training/cat/1.png",), "validation/ has no class folders"),
             (("training/cat/1.png", "validation/cow/1.png"), "validation/ has a class 'cow', and training/ has not"),
             (("training/index.json",), "holds prepared images already"),
+            (
+                ("training/cat/1.JPG", "training/cow/", "validation/cat/1.png"),
+                "1 class folder without images: 'cow'",
+            ),
         ],
     )
     def test_what_cannot_be_prepared_is_refused(
@@ -128,6 +148,16 @@ class TestSource:
         put(wire, f"{project}.data", *keys)
         with pytest.raises(DataError, match=expected):
             processing.read_source(wire.aws(), configured(project))
+
+    def test_a_raw_folder_of_no_images_is_refused_and_one_without_a_name_is_no_class(
+        self, wire: Wire, project: str
+    ) -> None:
+        put(wire, f"{project}.data", "raw/cat/1.png", "raw/cat/notes.txt", "raw//2.png")
+        settings = configured(project, preparation__raw_folder="raw")
+        assert processing.read_source(wire.aws(), settings).classes["training"] == ("cat",)
+        put(wire, f"{project}.data", "raw/notes/readme.txt", "raw/old/readme.txt")
+        with pytest.raises(DataError, match=r"2 class folders without images: 'notes', 'old'; .* out of raw/"):
+            processing.read_source(wire.aws(), settings)
 
     def test_a_bucket_that_is_not_there_has_no_images(self, wire: Wire) -> None:
         with pytest.raises(DataError, match="has no class folders"):
@@ -210,7 +240,7 @@ class TestTraining:
         settings = configured(project, data__prepared_by=JOB)
         put(wire, f"{project}.data", "split.json", body=RECORD)
         put_job(wire, project)
-        indexes = processing_results.read_indexes(wire.aws(), settings, JOB)
+        indexes = processing_results.read_prepared(wire.aws(), settings, JOB).indexes
         execute(processing_results.plan_indexes(settings, JOB, indexes), wire.aws(), terminal)
         return settings
 
@@ -261,7 +291,7 @@ class TestTraining:
 class TestParts:
     def test_they_become_one_index(self, wire: Wire, project: str) -> None:
         put_job(wire, project)
-        indexes = processing_results.read_indexes(wire.aws(), configured(project), JOB)
+        indexes = processing_results.read_prepared(wire.aws(), configured(project), JOB).indexes
         training_set = indexes["training"]
         assert training_set.images == 7
         assert [one.images for one in training_set.classes] == [3, 4]
@@ -271,15 +301,80 @@ class TestParts:
     def test_a_host_that_left_none_is_named(self, wire: Wire, project: str) -> None:
         put_job(wire, project, hosts=3)
         with pytest.raises(DataError, match="1 of 3 hosts left no part, the first of them host 3"):
-            processing_results.read_indexes(wire.aws(), configured(project), JOB)
+            processing_results.read_prepared(wire.aws(), configured(project), JOB)
 
     def test_a_job_of_something_else_and_damaged_files_are_named(self, wire: Wire, project: str) -> None:
         with pytest.raises(DataError, match=f"has no order.json: {JOB} prepares no images"):
-            processing_results.read_indexes(wire.aws(), configured(project), JOB)
+            processing_results.read_prepared(wire.aws(), configured(project), JOB)
         put_job(wire, project)
         put(wire, f"{project}.output", f"prepared/{JOB}/parts/00001.json", body="{")
         with pytest.raises(DataError, match=r"00001.json cannot be understood"):
-            processing_results.read_indexes(wire.aws(), configured(project), JOB)
+            processing_results.read_prepared(wire.aws(), configured(project), JOB)
+
+    def test_images_that_changed_since_the_launch_are_told(self, wire: Wire, project: str) -> None:
+        settings = configured(project)
+        put_manifest(wire, project, "ab" * 32)
+        put(wire, f"{project}.data", "training/cat/1.png", "validation/cat/1.png")
+        order = processing.make_order(settings, processing.read_source(wire.aws(), settings), 2)
+        put_job(wire, project, fingerprint=order.fingerprint)
+        assert processing_results.read_prepared(wire.aws(), settings, JOB).indexes["training"].images == 7
+        for fingerprint, expected in (("cd" * 32, "other images were uploaded"), ("", "an upload has begun")):
+            put_manifest(wire, project, fingerprint)
+            with pytest.raises(DataError, match=f"since {JOB} was launched, {expected} in s3://{project}.data"):
+                processing_results.read_prepared(wire.aws(), settings, JOB)
+        wire.aws().client("s3").delete_object(Bucket=f"{project}.data", Key=MANIFEST)
+        with pytest.raises(DataError, match="the manifest is gone"):
+            processing_results.read_prepared(wire.aws(), settings, JOB)
+
+
+class TestLaunch:
+    def running(self, wire: Wire, *jobs: str) -> None:
+        """Let these jobs be the account's, and the project's."""
+        found = [
+            {
+                "ProcessingJobName": job,
+                "ProcessingJobArn": f"arn:aws:sagemaker:eu-central-1:1:processing-job/{job}",
+                "ProcessingJobStatus": "InProgress",
+                "CreationTime": 0,
+            }
+            for job in jobs
+        ]
+        wire.answers["ListProcessingJobs"] = lambda asked: Answer.of_json({"ProcessingJobSummaries": found})
+
+    @pytest.fixture
+    def ready(self, wire: Wire, project: str, tmp_path: Path, terminal: Terminal) -> Session:
+        """A session of a project of which all is there but the job."""
+        settings = configured(project)
+        make_role(wire, settings)
+        put(wire, f"{project}.data", "training/cat/1.png", "validation/cat/1.png")
+        container = tmp_path / "container"
+        container.mkdir()
+        (container / "train").write_text("#!/bin/sh\n")
+        (container / "train").chmod(0o755)
+        wire.aws().client("ecr").create_repository(repositoryName=names.repository(settings))
+        tag = f"{image.content_tag(container, 'directory')}-1"
+        execute(image.plan_directory_image(settings, container, tag), wire.aws(), terminal)
+        return replace(session(wire, settings, terminal), project_root=tmp_path)
+
+    def test_beside_a_job_that_runs_another_is_asked_for(self, wire: Wire, project: str, ready: Session) -> None:
+        self.running(wire, JOB, "digits-cnn-preparation", f"other-{JOB}")
+        wire.answers["ListTags"] = lambda asked: Answer.of_json({"Tags": [{"Key": "Project", "Value": project}]})
+        expected = f"{JOB} is running already, and `manage --prepare --on_sagemaker {JOB}` follows it"
+        with pytest.raises(RefusedError, match=expected):
+            processing_commands.launch(ready, 2)
+        wire.answers["ListTags"] = lambda asked: Answer.of_json({"Tags": [{"Key": "Project", "Value": "another"}]})
+        assert processing.running_jobs(wire.aws(), ready.settings) == ()
+
+    def test_ctrl_c_tells_of_the_job(self, wire: Wire, ready: Session) -> None:
+        def interrupt(asked: Any) -> Answer:
+            os.kill(os.getpid(), signal.SIGINT)
+            return Answer.of_json({"ProcessingJobArn": "arn"})
+
+        wire.answers["CreateProcessingJob"] = interrupt
+        again = r"manage --prepare --on_sagemaker digits-cnn-prepare-[\d-]+"
+        expected = f"^digits-cnn-.*goes on: `{again}` follows and finishes it, `{again} --stop` stops it$"
+        with pytest.raises(KeyboardInterrupt, match=expected):
+            processing_commands.launch(ready, 2)
 
 
 class TestFollowing:
@@ -322,6 +417,41 @@ class TestFollowing:
         self.described(wire, ProcessingJobStatus="Stopped")
         with pytest.raises(JobError, match="is over: its status is Stopped"):
             processing_commands.stop(session(wire, configured(project), terminal), JOB)
+
+    def test_what_the_hosts_left_out_is_told_and_where_their_sets_are_not_the_split(
+        self, wire: Wire, project: str, terminal: Terminal
+    ) -> None:
+        row = ClassCounts(name="cat", training=3, validation=4, evaluation=1)
+        split = Split(
+            directory="images", seed=0, fractions=Fractions(training=0.5, validation=0.25, evaluation=0.25),
+            fingerprint="", linked=0, copied=0, classes=(row, row.model_copy(update={"name": "dog", "training": 4})),
+            left_out=NOTHING_LEFT_OUT,
+        )  # fmt: skip
+        put_job(wire, project, record=split.model_dump_json())
+        bad = tuple(BadFile(f"cat/{number}.jpg", "it is empty") for number in range(12))
+        part = make_part(1).model_copy(update={"left_out": LeftOutCounts(other_files=3, bad_files=15, named=bad)})
+        put(wire, f"{project}.output", f"prepared/{JOB}/parts/00001.json", body=part.model_dump_json())
+        self.described(wire, ProcessingJobStatus="Completed")
+        assert self.finish(wire, project, terminal)
+        shown = told(terminal)
+        assert "left out   3 without an image's extension" in shown
+        assert "left out cat/9.jpg: it is empty" in shown
+        where = f"s3://{project}.output/prepared/{JOB}/parts/"
+        assert f"left out 5 more such files: {where} names the first 12" in " ".join(shown.split())
+        assert "the validation set has 3 images of 'cat', and split.json tells of 4" in shown
+        assert "the training set has" not in shown
+
+    def test_ctrl_c_while_the_work_of_a_job_is_finished_tells_of_it(
+        self, wire: Wire, project: str, called: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        put_job(wire, project)
+        self.described(wire, ProcessingJobStatus="Completed")
+        key = f"GET /{project}.output/prepared/{JOB}/order.json"
+        wire.before[key] = [lambda: os.kill(os.getpid(), signal.SIGINT)]
+        setting = f"project_name={project}"
+        assert data_handler.main(["--prepare", "--on_sagemaker", JOB, "--set", setting]) == 1
+        again = f"`python data_handler.py --set {setting} --prepare --on_sagemaker {JOB}` follows and finishes it"
+        assert again in capsys.readouterr().err
 
     def test_a_job_that_is_not_there(self, wire: Wire, project: str, terminal: Terminal) -> None:
         with pytest.raises(JobError, match="there is no processing job"):

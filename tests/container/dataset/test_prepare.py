@@ -202,6 +202,52 @@ def test_a_folder_of_somebody_else_is_left_alone(sets: Path) -> None:
     assert files(sets.with_name("prepared")) == {"thesis.txt": b"all my work"}
 
 
+@pytest.mark.parametrize("name", ["training/notes.txt", "validation/old/a.png", "training/mine.tfrecord"])
+def test_what_is_not_ours_among_the_shards_is_named_and_stays(sets: Path, name: str) -> None:
+    prepared = sets.with_name("prepared")
+    prepare(sets)
+    write(prepared / name, b"all my work")
+    write(sets / "training/cat/new.png", encoded(1000))
+    before = files(prepared)
+    with pytest.raises(DataError, match=rf"prepared/{'/'.join(name.split('/')[:2])}' was not made .*: move it away"):
+        prepare(sets)
+    assert files(prepared) == before
+
+
+def test_what_systems_and_dead_runs_leave_among_the_shards_is_in_nobodys_way(sets: Path) -> None:
+    folder = sets.with_name("prepared") / "training"
+    prepare(sets)
+    write(folder / ".DS_Store", b"x")
+    write(folder / ".training-00000-of-00001.tfrecord.being-written", b"x")
+    write(folder / ".index.json.being-written", b"x")
+    write(folder / "training-00000-of-00001.tfrecord", b"x")
+    write(sets / "training/cat/new.png", encoded(1000))
+    training, _ = prepare(sets)
+    assert sorted(files(folder)) == sorted([".DS_Store", *training.index.files()])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+def test_an_image_that_need_not_shrink_is_looked_into_too(sets: Path, kind: str) -> None:
+    whole = encoded(0, (6, 400), kind)
+    write(sets / "training/cat/whole.png", whole)
+    write(sets / "training/dog/cut off.png", whole[: len(whole) * 3 // 4])
+    assert [problem.path for problem in prepare(sets)[0].index.problems] == ["dog/cut off.png"]
+    found = contents(sets.with_name("prepared") / "training")
+    assert found["cat/whole.png"] == whole
+    assert found["dog/cut off.png"] == whole[: len(whole) * 3 // 4]
+
+
+def test_another_size_of_shards_takes_over_what_is_there(sets: Path) -> None:
+    prepare(sets)
+    write(sets / "training/cat/new.png", encoded(1000))
+    for shard_bytes in (4000, 300, 100_000):
+        training, _ = prepare(sets, layout=Layout(shard_bytes))
+        assert training.shrunk == (shard_bytes == 4000)
+        fresh = sets.with_name(f"fresh {shard_bytes}")
+        prepare(sets, fresh, layout=Layout(shard_bytes))
+        assert files(sets.with_name("prepared")) == files(fresh)
+
+
 def test_without_a_split_there_is_nothing_to_prepare(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no split .*: run python data_handler.py"):
         prepare(tmp_path / "sets")

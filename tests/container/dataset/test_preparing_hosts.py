@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from container.dataset.index import NOTHING_LEFT_OUT, BadFile
+from container.dataset.left_out import LeftOutCounts
 from container.dataset.prepared import SetIndex
-from container.dataset.preparing_hosts import Order, Part, SetOrder, merged, run
+from container.dataset.preparing_hosts import Order, Part, SetOrder, differences, merged, run
 from container.dataset.raw_images import RawSplit
-from container.dataset.record import Fractions
+from container.dataset.record import ClassCounts, Fractions, Split
 from container.dataset.sharded_folder import ShardedFolder, index_shards
 from container.dataset.split import split_images
 from container.errors import DataError
@@ -142,6 +144,90 @@ def test_evaluation_images_are_kept_as_they_are(tmp_path: Path) -> None:
     assert all(content == (images / name).read_bytes() for name, content in kept.items())
 
 
+def test_what_is_no_image_comes_into_no_set_and_is_told(tmp_path: Path) -> None:
+    images, order = write_raw(tmp_path, [f"{number}.png" for number in range(24)]), raw_order(2)
+    for number in range(24):
+        for name, content in (("empty-%d.jpg", b""), ("page-%d.jpg", b"<html>"), ("scan-%d.tif", b"II*")):
+            write(images / "cat" / (name % number), content)
+    bases = distribute_raw(images, order)
+    parts = [run(base) for base in bases]
+    names = set.union(*split_by(collect(bases, tmp_path / "all"), tmp_path / "all", order).values())
+    assert names == {f"{label}/{number}.png" for label in CLASSES for number in range(24)}
+    left_out = LeftOutCounts.together(part.left_out for part in parts)
+    assert (left_out.bad_files, left_out.other_files) == (48, 24)
+    reasons = {file.path: file.reason for file in left_out.named}
+    assert (reasons["cat/empty-3.jpg"], len(reasons)) == ("it is empty", 48)
+    assert reasons["cat/page-3.jpg"] == "its first bytes are no known image's"
+
+
+def test_what_is_left_out_of_sets_is_told_and_so_are_classes_that_are_not_whole(tmp_path: Path) -> None:
+    sets = write_sets(tmp_path)
+    rows = tuple(ClassCounts(name=name, training=40, validation=5, evaluation=2) for name in CLASSES)
+    split = Split(
+        directory="images", seed=0, fractions=raw_order(1).raw.fractions, fingerprint="", linked=0, copied=0,
+        classes=rows, left_out=NOTHING_LEFT_OUT,
+    )  # fmt: skip
+    order = make_order(2).model_copy(update={"record": split.model_dump_json()})
+    (sets / "training" / "cat" / "7.png").write_bytes(b"")
+    write(sets / "training" / "notes.txt", b"x")
+    write(sets / "validation" / "dog" / "notes.txt", b"x")
+    write(sets / "validation" / ".hidden" / "0.png", encoded(0))
+    parts = [run(base) for base in distribute(sets, 2, order)]
+    left_out = LeftOutCounts.together(part.left_out for part in parts)
+    assert left_out == LeftOutCounts(
+        hidden=1, other_files=2, bad_files=1, named=(BadFile("training/cat/7.png", "it is empty"),)
+    )
+    assert differences(order, merged(order, parts)) == (
+        "the training set has 39 images of 'cat', and split.json tells of 40",
+    )
+
+
+def test_a_class_without_training_images_is_refused(tmp_path: Path) -> None:
+    images = write_raw(tmp_path, [f"{number}.png" for number in range(30)])
+    write(images / "notes" / "readme.txt", b"x")
+    order = raw_order(2)
+    named = tuple(one.model_copy(update={"classes": (*CLASSES, "notes")}) for one in order.sets)
+    order = order.model_copy(update={"sets": named})
+    parts = [run(base) for base in distribute_raw(images, order)]
+    with pytest.raises(DataError, match=r"no image of 1 class came into the training set: 'notes'; .*s3://data/raw/"):
+        merged(order, parts)
+
+
+def test_a_share_of_hidden_folders_only_is_no_failure(tmp_path: Path) -> None:
+    order = raw_order(1)
+    write(tmp_path / "images" / ".ipynb_checkpoints" / "0.png", encoded(0))
+    (base,) = distribute_raw(tmp_path / "images", order)
+    assert run(base).evaluation == 0
+
+
+def test_nothing_is_written_outside_the_output_and_only_results_are_left_there(tmp_path: Path) -> None:
+    (base,) = distribute_raw(write_raw(tmp_path, [f"{number}.png" for number in range(30)]), raw_order(1))
+    run(base)
+    assert {path.name for path in (base / "processing").iterdir()} == {"order", "input", "output"}
+    assert {path.name for path in (base / "processing" / "output").iterdir()} == {
+        "training", "validation", "evaluation", "parts"
+    }  # fmt: skip
+
+
+def test_a_full_disk_names_the_setting(tmp_path: Path) -> None:
+    images = write_raw(tmp_path, [f"{number}.png" for number in range(30)])
+    (base,) = distribute_raw(images, raw_order(1))
+    kept = base / "processing" / "output" / "evaluation"
+    for name in files(images):
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        (kept / name).symlink_to("/dev/full")
+    (base / "processing" / "output" / ".prepared-sets").touch()
+    with pytest.raises(DataError, match=r"the disk is full.* preparation.volume_size_gb"):
+        run(base)
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (base,) = distribute(write_sets(tmp_path), 1, make_order(1))
+    (base / "processing" / "output" / "parts").touch()
+    with pytest.raises(DataError, match="output/parts cannot be read or written: File exists"):
+        run(base)
+
+
 def test_a_class_that_the_order_does_not_name_is_told(tmp_path: Path) -> None:
     images = write_raw(tmp_path, ["0.png"])
     write(images / "horse" / "0.png", encoded(0))
@@ -244,3 +330,12 @@ def test_the_program_tells_why_it_failed(tmp_path: Path) -> None:
     again = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert (base / "output" / "message").read_text() == again.stderr
+    # No launch lets such an expression through.
+    order = raw_order(1, group_by="(")
+    (base / "processing" / "order" / "order.json").write_text(order.model_dump_json())
+    (base / "processing" / "input").chmod(0o755)
+    (base / "processing" / "input" / "raw" / "cat").mkdir(parents=True)
+    unforeseen = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert unforeseen.returncode == 1
+    assert "Traceback" in unforeseen.stderr
+    assert (base / "output" / "message").read_text().startswith("error: missing ), unterminated subpattern")
