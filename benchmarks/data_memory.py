@@ -1,6 +1,6 @@
 """How much memory the commands of data_handler.py take for each file, with few small files and with many.
 
-    python benchmarks/data_memory.py [split] [check] [ingest] [as_arrays] [prepare]
+    python benchmarks/data_memory.py [split] [check] [ingest] [as_arrays] [prepare] [shards]
 
 Each figure is the growth of the peak of a process's resident memory from 20,000 to 60,000 files, by file; it should be
 at most 1,000 bytes.
@@ -10,6 +10,7 @@ at most 1,000 bytes.
 - ingest: the folder of a store, such as S3.
 - as_arrays: sets to 8x8 pixels.
 - prepare: sets that are prepared already, of which nothing changed. benchmarks/preparing.py measures the first time.
+- shards: sets that are prepared already, in shards of another size.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from container.dataset.array_sets import write_arrays
 from container.dataset.check import check_images
 from container.dataset.fetching import StoredFile
 from container.dataset.ingest import ingest_store
-from container.dataset.prepare import prepare_sets
+from container.dataset.prepare import Layout, prepare_sets
 from container.dataset.split import split_images
 from container.dataset.taking import Limits
 from container.modeling.settings import Data, Image
@@ -41,6 +42,8 @@ from container.modeling.settings import Data, Image
 CLASSES, TIED = 10, 5
 LIMITS = Limits(files=10**6, bytes=0, ratio=100, pixels=10**6)
 PNG_START = b"\x89PNG\r\n\x1a\n"
+# Some hundreds of the small files, and half of them.
+LARGE_SHARDS, SMALL_SHARDS = Layout(100_000), Layout(50_000)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def main() -> None:
         "ingest": (lambda folder, count: None, ingest),
         "as_arrays": (make_sets, to_arrays),
         "prepare": (prepare_first, prepare),
+        "shards": (prepare_large, prepare_small),
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ways", nargs="*", choices=[*ways, []], metavar="|".join(ways))
@@ -145,6 +149,12 @@ def prepare_first(folder: Path, count: int) -> None:
     prepare(folder, count)
 
 
+def prepare_large(folder: Path, count: int) -> None:
+    """Make sets, and prepare them in shards that are larger than those of `prepare_small`."""
+    make_sets(folder, count)
+    prepare_sets(folder / "sets", folder / "prepared", RECIPE, LARGE_SHARDS, Unwatched(), processes=1)
+
+
 def split(folder: Path, count: int) -> None:
     """Split the class folders."""
     split_images(Data(directory="images", group_by=r"group (\d+)"), folder, Unwatched())
@@ -168,6 +178,11 @@ def to_arrays(folder: Path, count: int) -> None:
 def prepare(folder: Path, count: int) -> None:
     """Prepare the sets."""
     prepare_sets(folder / "sets", folder / "prepared", RECIPE, LAYOUT, Unwatched(), processes=1)
+
+
+def prepare_small(folder: Path, count: int) -> None:
+    """Prepare the sets in smaller shards than there are."""
+    prepare_sets(folder / "sets", folder / "prepared", RECIPE, SMALL_SHARDS, Unwatched(), processes=1)
 
 
 if __name__ == "__main__":

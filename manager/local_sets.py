@@ -7,14 +7,12 @@ from pathlib import Path
 from container.dataset.outdated import is_outdated
 from container.dataset.prepared import PREPARED_SETS, current_files
 from container.dataset.recipe import Recipe
-from container.dataset.record import RECORD, SETS, Split
+from container.dataset.record import CHECKSUMS, RECORD, SETS, Split
 from container.errors import DataError
 from container.modeling.settings import Settings
 from manager.checksums import LocalFile, unreadable
 from manager.console import Terminal
 
-# In the folder of the sets.
-CHECKSUMS = ".checksums.sqlite"
 # S3's limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html and .../upload-objects.html
 MOST_KEY_BYTES = 1024
 MOST_BYTES = 5 << 30

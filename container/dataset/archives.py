@@ -5,14 +5,14 @@ import gzip
 import io
 import lzma
 import stat
-import tarfile
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from tarfile import EOFHeaderError, HeaderError, ReadError, TarFile, TarInfo  # type: ignore[attr-defined]
+from typing import IO, Any, NamedTuple, Protocol, Self
 
 from container.errors import DataError
 
@@ -21,6 +21,8 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz
 ARCHIVE_SUFFIXES = (*ZIP_SUFFIXES, *TAR_SUFFIXES)
 # Contents are read in smaller pieces. Only a forged header makes tarfile ask for more than this at once, in memory.
 MOST_BYTES_AT_ONCE = 1 << 20
+# Zeros behind the end of a .tar, which fill up the block of a tape. Compressed they may be any number.
+MOST_PADDING_BYTES = 64_000_000
 IS_ENCRYPTED = 0x1
 LINK, NO_FILE = "it is a link", "it is neither a file nor a folder"
 
@@ -121,15 +123,44 @@ def _zip_time(info: zipfile.ZipInfo) -> float:
 
 
 def _tar_members(archive: Path) -> Iterator[Member]:
-    with _plain(archive) as plain, tarfile.open(fileobj=plain, mode="r:") as opened:
+    with _plain(archive) as plain, TarFile.open(fileobj=plain, mode="r:", tarinfo=_Header) as opened:
         while info := opened.next():
             if not info.isdir():
                 yield Member(info.name, info.mtime, _tar_problem(info), _tar_opener(opened, info))
             # They would be kept, all of them.
             opened.members = []  # type: ignore[attr-defined]
+        _read_to_the_end(plain)
 
 
-def _tar_opener(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], Readable]:
+class _Header(TarInfo):
+    """What stands before a file in a .tar. After the first one, TarFile takes a damaged one for the archive's end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except EOFHeaderError:
+            raise
+        except HeaderError as error:
+            raise ReadError(f"a header in it is missing or damaged: {error}") from None
+
+
+def _read_to_the_end(plain: Readable) -> None:
+    """Read what stands behind the end of a .tar: behind that are the checksums of what is compressed.
+
+    Raises:
+        ReadError: it is no padding, as where a header was blanked, or another archive follows.
+    """
+    count = 0
+    while content := plain.read(MOST_BYTES_AT_ONCE):
+        count += len(content)
+        if content.count(0) < len(content):
+            raise ReadError("files may follow its end")
+        if count > MOST_PADDING_BYTES:
+            raise ReadError(f"more than {MOST_PADDING_BYTES / 1e6:.0f} MB follow its end")
+
+
+def _tar_opener(opened: TarFile, info: TarInfo) -> Callable[[], Readable]:
     def open_it() -> Readable:
         found = opened.extractfile(info)
         assert found is not None
@@ -138,7 +169,7 @@ def _tar_opener(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], 
     return open_it
 
 
-def _tar_problem(info: tarfile.TarInfo) -> str:
+def _tar_problem(info: TarInfo) -> str:
     if info.issym() or info.islnk():
         return LINK
     return "" if info.isreg() else NO_FILE

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from container.dataset.archives import Member
+from container.dataset.source import is_class_name
 from container.dataset.taking import Limits
 from container.errors import DataError
 
@@ -179,7 +180,7 @@ class ArrayFile:
             return 255
         if kind not in "iuf":
             raise DataError(f"{self._file}: the images must be numbers from 0 to 255, or from 0 to 1")
-        lowest, highest, least = 0.0, 0.0, 0
+        highest = 0.0
         for number, pixels in enumerate(self._rows(name)):
             low, high = float(pixels.min()), float(pixels.max())
             if not (low >= 0 and high <= 255):
@@ -187,7 +188,7 @@ class ArrayFile:
                     f"{self._file}: image {number} has values from {low:g} to {high:g}: bring them to 0 to 255, or to "
                     "0 to 1"
                 )
-            lowest, highest, least = min(lowest, low), max(highest, high), least + 1
+            highest = max(highest, high)
         return 255 if kind == "f" and highest <= 1 else 1
 
 
@@ -221,7 +222,7 @@ def _as_classes(
 
 def _checked(names: Sequence[str], file: Path) -> tuple[str, ...]:
     for name in names:
-        if not name or name.startswith(".") or "/" in name or "\0" in name:
+        if not is_class_name(name):
             raise DataError(f"{file}: the class {name!r} cannot be a folder's name: rename it")
     return tuple(names)
 

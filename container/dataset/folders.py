@@ -13,6 +13,20 @@ from pathlib import Path
 
 from container.errors import DataError
 
+# What systems leave in folders that somebody looks at, or copies.
+OF_SYSTEMS = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
+OF_SYSTEMS_START = "._"
+
+
+def is_of_system(name: str) -> bool:
+    """Tell by its name whether a file is one that nobody would miss."""
+    return name in OF_SYSTEMS or name.startswith(OF_SYSTEMS_START)
+
+
+def overlap(one: Path, other: Path) -> bool:
+    """Tell whether two folders, whose paths are resolved, are the same, or one lies in the other."""
+    return one == other or one in other.parents or other in one.parents
+
 
 @contextlib.contextmanager
 def exclusive(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from container.dataset.archives import LINK, NO_FILE, Member, opened_archive
 from container.dataset.arrays import ArrayFile
 from container.dataset.fetching import Store, fetch_files, fetching_folder, held_bytes, list_files
-from container.dataset.folders import exclusive
+from container.dataset.folders import exclusive, overlap
 from container.dataset.image_files import IMAGE_EXTENSIONS
 from container.dataset.index import INGESTED, BadFile
 from container.dataset.progress import Progress
@@ -34,7 +34,7 @@ class Ingested(BaseModel):
 
     version: Literal[1] = 1
     origin: str
-    """Where it came from, as it was named."""
+    """Where it came from: a URI, or a path from the root with no link in it."""
     identity: str
     """Tells whether what lies there is still the same."""
     files: int
@@ -67,7 +67,7 @@ def ingest_archive(
         target: a folder that is missing or empty, or holds the same already.
         limits: how much may come in.
         progress: is told how far it is.
-        origin: where the archive came from; empty: its path.
+        origin: URI of the archive, if it came from elsewhere; empty: its path.
         identity: what tells it from others; empty: its size and time of change.
 
     Raises:
@@ -81,14 +81,14 @@ def ingest_archive(
         with opened_archive(archive) as members:
             return take(members, new, Quota(limits, new, status.st_size), progress)
 
-    return _ingested(target, origin or str(archive), identity, fill, progress)
+    return _ingested(target, origin or os.path.realpath(archive), identity, fill, progress)
 
 
 def ingest_folder(source: Path, target: Path, limits: Limits, progress: Progress) -> Ingested:
     """Copy the files of a folder into another; see `ingest_archive`. Links are left out."""
     progress.start(f"Looking at {source}")
-    inner, outer = source.resolve(), Path(os.path.realpath(target))
-    if inner == outer or inner in outer.parents or outer in inner.parents:
+    inner = Path(os.path.realpath(source))
+    if overlap(inner, Path(os.path.realpath(target))):
         raise DataError(f"{source} and {target} would lie one in the other: name another target")
     digest, count = hashlib.sha256(), 0
     for member in _local_files(source):
@@ -100,7 +100,7 @@ def ingest_folder(source: Path, target: Path, limits: Limits, progress: Progress
         progress.start(f"Copying {source.name}", count)
         return take(_local_files(source), new, Quota(limits, new), progress)
 
-    return _ingested(target, str(source), digest.hexdigest(), fill, progress)
+    return _ingested(target, str(inner), digest.hexdigest(), fill, progress)
 
 
 def ingest_arrays(file: Path, labels: Path | None, target: Path, limits: Limits, progress: Progress) -> Ingested:
@@ -122,7 +122,7 @@ def ingest_arrays(file: Path, labels: Path | None, target: Path, limits: Limits,
         progress.start(f"Writing the images of {file.name}", arrays.images)
         return take(arrays.members(), new, Quota(limits, new, sum(status.st_size for status in found)), progress)
 
-    return _ingested(target, str(file), identity, fill, progress)
+    return _ingested(target, os.path.realpath(file), identity, fill, progress)
 
 
 def ingest_store(store: Store, target: Path, limits: Limits, progress: Progress, origin: str) -> Ingested:
@@ -146,10 +146,25 @@ def ingest_store(store: Store, target: Path, limits: Limits, progress: Progress,
 
 
 def already_ingested(target: Path, origin: str, identity: str) -> Ingested | None:
-    """Return what was ingested into a folder, if it is this; None: it is something else, or nothing."""
+    """Return what was ingested into a folder, if it is this; None: it is something else, or nothing.
+
+    Raises:
+        DataError: files of it are gone.
+    """
     found = Ingested.read(target)
-    is_same = found is not None and (found.origin, found.identity) == (origin, identity)
-    return found.model_copy(update={"unchanged": True}) if found and is_same else None
+    if found is None or (found.origin, found.identity) != (origin, identity):
+        return None
+    if (present := _count_files(target)) < found.files:
+        raise DataError(
+            f"{target} holds {present:,} of the {found.files:,} files of {origin}, which were all there once: remove "
+            "it, or name another target, to get them again"
+        )
+    return found.model_copy(update={"unchanged": True})
+
+
+def _count_files(folder: Path) -> int:
+    """Return how many files lie below a folder; no hidden one was ingested."""
+    return sum(not name.startswith(".") for _, _, names in os.walk(folder) for name in names)
 
 
 def _ingested(

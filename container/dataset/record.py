@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 SETS = ("training", "validation", "evaluation")
 RECORD = "split.json"
+# Beside it: what the upload remembers of the files. SQLite adds more to the name for a moment.
+CHECKSUMS = ".checksums.sqlite"
 
 
 class _Record(BaseModel):

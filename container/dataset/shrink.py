@@ -45,6 +45,8 @@ def shrink(encoded: bytes, recipe: Recipe) -> Shrunk:
             turn = upright(image)
             size = _wanted_size(image.size, recipe, turn in LYING)
             if size is None:
+                # Whether it can be decoded nobody would know else.
+                image.load()
                 return Shrunk(encoded, "")
             is_grey = recipe.channels == 1
             image.draft("L" if is_grey else "RGB", (DECODED_SIZE * size[0], DECODED_SIZE * size[1]))

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from container.dataset.alike import Alike, remembered_groups
 from container.dataset.filling import fill
-from container.dataset.folders import exclusive, replacement
+from container.dataset.folders import exclusive, is_of_system, overlap, replacement
 from container.dataset.groups import Grouping, group_images
 from container.dataset.index import LeftOut
 from container.dataset.labels import LABELS_FILE, ImageRows
 from container.dataset.placement import Earlier, Placement, place_images
 from container.dataset.progress import Progress
-from container.dataset.record import RECORD, SETS, Fractions, Grouped, LabelCounts, Split
+from container.dataset.record import CHECKSUMS, RECORD, SETS, Fractions, Grouped, LabelCounts, Split
 from container.dataset.source import ImageSource, read_source
 from container.dataset.text import printable
 from container.errors import DataError
@@ -100,7 +100,7 @@ def _check_place(directory: Path, sets: Path) -> None:
             f"the directory {directory} does not exist: set data.directory to a folder with one sub-folder of images "
             "per class, or get sample images by `python data_handler.py --sample digits`"
         )
-    if images == sets or images in sets.parents or sets in images.parents:
+    if overlap(images, sets):
         raise DataError(
             f"the images ({images}) and their sets ({sets}) would lie one in the other: set data.sets_directory"
         )
@@ -192,7 +192,7 @@ def _check_paths(sets: Path, earlier: Split, present: Collection[str], source: I
             surplus[f"{set_name}/{counts.name}"] -= count
     if earlier.labels:
         surplus.subtract(f"{set_name}/{LABELS_FILE}" for set_name in SETS)
-    added = [place for place, count in surplus.items() if count > 0]
+    crowded = [place for place, count in surplus.items() if count > 0]
     # Something is gone, or older: then what is called like no image was not put there by a split.
     names = {f"{folder.name}/{file.name}" for folder in source.folders for file in folder.files}
     names |= {
@@ -202,8 +202,8 @@ def _check_paths(sets: Path, earlier: Split, present: Collection[str], source: I
         for folder in given.classes
         for file in folder.files
     }
-    added += [path for path in present if (name := path.partition("/")[2]) not in names and name != LABELS_FILE]
-    if added:
+    strange = [path for path in present if (name := path.partition("/")[2]) not in names and name != LABELS_FILE]
+    if added := strange or crowded:
         raise DataError(f"{sets} has files that the split did not put there, in {min(added)!r}: {REMEDY}")
 
 
@@ -224,7 +224,7 @@ def _wanted_files(placement: Placement, rows: ImageRows | None) -> set[str]:
 
 
 def _files(sets: Path) -> Iterator[str]:
-    """Yield the path of each file in the sets, but for hidden ones and the record."""
+    """Yield the path of each file in the sets, but for the record, the upload's memory, and what systems leave."""
     pending = [""]
     while pending:
         folder = pending.pop()
@@ -233,7 +233,7 @@ def _files(sets: Path) -> Iterator[str]:
                 path = folder + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(f"{path}/")
-                elif path != RECORD and not entry.name.startswith("."):
+                elif path != RECORD and not path.startswith(CHECKSUMS) and not is_of_system(entry.name):
                     yield path
 
 

@@ -1,5 +1,6 @@
 """What is ingested from archives and folders, honest and hostile, and what a run that dies leaves behind."""
 
+import dataclasses
 import gzip
 import io
 import itertools
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from container.dataset.fetching import StoredFile, fetching_folder
 from container.dataset.ingest import (
     Ingested,
     ingest_archive,
+    ingest_arrays,
     ingest_folder,
     ingest_store,
 )
@@ -231,6 +234,54 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path, name: str, length: int
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+TWENTY = {f"cat/{number:02}.jpg": np.random.default_rng(number).bytes(700) for number in range(20)}
+# A header, and 700 bytes in two blocks.
+MEMBER = 3 * tarfile.BLOCKSIZE
+
+
+def without_checksum(content: bytes) -> bytes:
+    """Damage the header of the sixth file."""
+    return content[: 5 * MEMBER] + b"\xff" + content[5 * MEMBER + 1 :]
+
+
+def zeroed(content: bytes) -> bytes:
+    """Blank the header of the sixth file, as a page that never came to the disk."""
+    return content[: 5 * MEMBER] + bytes(tarfile.BLOCKSIZE) + content[5 * MEMBER + tarfile.BLOCKSIZE :]
+
+
+def inverted(content: bytes) -> bytes:
+    """Damage what is compressed: random bytes are stored as they are, so that they still unpack."""
+    return content[:6000] + bytes([content[6000] ^ 0xFF]) + content[6001:]
+
+
+@pytest.mark.parametrize(
+    ("mode", "damage"),
+    [
+        ("w", without_checksum),
+        ("w", zeroed),
+        ("w", lambda content: content[: 5 * MEMBER]),
+        ("w", lambda content: content[: 5 * MEMBER + 300]),
+        ("w", lambda content: content[: 5 * MEMBER + 600]),
+        ("w", lambda content: content[: 20 * MEMBER]),
+        ("w", lambda content: content * 2),
+        ("w:gz", inverted),
+        ("w:gz", lambda content: content[:-6]),
+        ("w:bz2", inverted),
+        ("w:bz2", lambda content: content[:-6]),
+        ("w:xz", inverted),
+        ("w:xz", lambda content: content[:-6]),
+    ],
+)
+def test_a_tar_that_is_damaged_anywhere_is_refused_as_a_whole(
+    tmp_path: Path, mode: str, damage: Callable[[bytes], bytes]
+) -> None:
+    archive = make_tar(tmp_path / "a.tar", TWENTY, mode)
+    archive.write_bytes(damage(archive.read_bytes()))
+    with pytest.raises(DataError, match=r"a\.tar cannot be unpacked: .+; get it again, if it is cut off"):
+        ingest(archive)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
 class TestBombs:
     def test_too_much_out_of_too_little(self, tmp_path: Path) -> None:
         archive = make_zip(tmp_path / "a.zip", {"cat/1.jpg": bytes(80 << 20)})
@@ -254,6 +305,17 @@ class TestBombs:
         with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
             file.write(head.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
         with pytest.raises(DataError, match="a header in it is too large"):
+            ingest(tmp_path / "a.tar.gz")
+
+    def test_what_follows_the_end_of_a_tar_is_not_read_for_ever(self, tmp_path: Path) -> None:
+        make_tar(tmp_path / "a.tar", {"cat/1.jpg": b"one"})
+        for size in (60 << 20, 70 << 20):
+            with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
+                file.write((tmp_path / "a.tar").read_bytes() + bytes(size))
+            if size == 60 << 20:
+                ingest(tmp_path / "a.tar.gz")
+                shutil.rmtree(tmp_path / "target")
+        with pytest.raises(DataError, match="more than 64 MB follow its end"):
             ingest(tmp_path / "a.tar.gz")
 
     def test_a_zip_that_lies_about_its_sizes(self, tmp_path: Path) -> None:
@@ -294,6 +356,36 @@ def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
         ingest(make_zip(tmp_path / "b.zip", HONEST))
     with pytest.raises(DataError, match="would lie one in the other"):
         ingest_folder(tmp_path, tmp_path / "inner", LIMITS, Unwatched())
+
+
+def test_files_that_are_gone_since_are_told(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "a.tar", HONEST)
+    ingest(archive)
+    write(tmp_path / "target/.DS_Store", b"x")
+    assert ingest(archive).unchanged
+    shutil.rmtree(tmp_path / "target/dog")
+    with pytest.raises(DataError, match=r"target holds 2 of the 4 files of .*a.tar.*: remove it, or name another"):
+        ingest(archive)
+    write(tmp_path / "target/cat/mine.jpg", b"mine")
+    with pytest.raises(DataError, match="holds 3 of the 4 files"):
+        ingest(archive)
+    assert (tmp_path / "target/cat/mine.jpg").exists()
+
+
+def test_a_source_is_the_same_however_its_path_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "source/cat/1.jpg", b"one")
+    make_tar(tmp_path / "a.tar", HONEST)
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 3, 3), np.uint8), labels=np.array([0, 1]))
+    monkeypatch.chdir(tmp_path)
+    limits = dataclasses.replace(LIMITS, pixels=9)
+    for name, done in (("source", ingest_folder), ("a.tar", ingest_archive), ("a.npz", read_arrays)):
+        target = tmp_path / f"{name} target"
+        assert not done(tmp_path / name, target, limits, Unwatched()).unchanged
+        assert done(Path(name), target, limits, Unwatched()).unchanged
+
+
+def read_arrays(file: Path, target: Path, limits: Limits, progress: Unwatched) -> Ingested:
+    return ingest_arrays(file, None, target, limits, progress)
 
 
 @pytest.mark.parametrize("kind", ["archive", "folder"])

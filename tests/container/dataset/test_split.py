@@ -207,6 +207,25 @@ def test_a_file_of_the_users_is_kept_where_another_is_gone(project: Path) -> Non
     assert (folder / "mine.png").read_bytes() == PNG
 
 
+@pytest.mark.parametrize("name", ["training/.notes.txt", ".private/key", "training/a/.mine.png", ".checksums"])
+def test_a_hidden_file_of_the_users_is_kept(project: Path, name: str) -> None:
+    sets = split(project).sets
+    (sets / name).parent.mkdir(exist_ok=True)
+    (sets / name).write_bytes(b"mine")
+    with pytest.raises(DataError, match=f"files that the split did not put there, in '{name}': move it away"):
+        split(project, seed=1)
+    assert (sets / name).read_bytes() == b"mine"
+
+
+def test_what_systems_leave_and_our_own_hidden_files_are_in_nobodys_way(project: Path) -> None:
+    sets = split(project).sets
+    for name in (".checksums.sqlite", ".checksums.sqlite-journal", ".DS_Store", "training/._a", "training/a/Thumbs.db"):
+        (sets / name).write_bytes(b"x")
+    assert split(project).unchanged
+    assert not split(project, seed=1).unchanged
+    assert listing(sets) == sorted([*SETS, "split.json"])
+
+
 def test_images_that_are_gone_make_another_split(project: Path) -> None:
     split(project)
     for number in range(10):
