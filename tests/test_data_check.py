@@ -441,7 +441,10 @@ class TestFixes:
             "cat/photo.1.webp": "cat/photo.1.jpg",
         }
 
-    def test_images_that_are_gone_are_written_again(self, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.parametrize("own", ["mine.png", ".notes.txt"])
+    def test_images_that_are_gone_are_written_again(
+        self, images: Path, own: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         run(images, "--fix")
         gone = images.with_name("images-fixed") / "cat/03.png"
         gone.unlink()
@@ -449,10 +452,10 @@ class TestFixes:
         assert run(images, "--fix") == 0
         assert gone.is_file()
         assert "unchanged images-fixed" not in capsys.readouterr().out
-        mine = write(gone.with_name("mine.png"), b"mine")
+        mine = write(gone.with_name(own), b"mine")
         gone.unlink()
         assert run(images, "--fix") == 1
-        assert "and holds others, such as 'cat/mine.png', that are not its own: remove" in capsys.readouterr().err
+        assert f"and holds others, such as 'cat/{own}', that are not its own: remove" in capsys.readouterr().err
         assert mine.read_bytes() == b"mine"
 
     def test_other_settings_make_another_folder(self, images: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from container.dataset.comparing import compare_images
 from container.dataset.findings import RULES, Finding, Findings
-from container.dataset.folders import exclusive
+from container.dataset.folders import exclusive, overlap
 from container.dataset.image_files import HEAD_BYTES, IMAGE_EXTENSIONS, NOT_UNICODE, ImageFile, is_image
 from container.dataset.index import ClassFolder
 from container.dataset.inspection import (
@@ -89,7 +89,7 @@ def check_images(data: Data, project: Path, progress: Progress) -> CheckOutcome:
 
 def _check_place(directory: Path, folder: Path) -> None:
     images = Path(os.path.realpath(directory))
-    if images == folder or images in folder.parents or folder in images.parents:
+    if overlap(images, folder):
         raise DataError(
             f"the images ({images}) and what is found of them ({folder}) would lie one in the other: set "
             "data.check_directory"

@@ -18,7 +18,7 @@ from PIL import Image
 
 from container.dataset.filling import link_or_copy
 from container.dataset.findings import RULES
-from container.dataset.folders import exclusive, replacement
+from container.dataset.folders import exclusive, is_of_system, overlap, replacement
 from container.dataset.image_files import IMAGE_EXTENSIONS
 from container.dataset.index import FIXED
 from container.dataset.inspection import EXTENSIONS, file_of, look_findings, reason_rule, trouble_of
@@ -125,7 +125,7 @@ def check_target(data: Data, project: Path, target: Path, progress: Progress) ->
 def _place(data: Data, project: Path, target: Path) -> Path:
     """Return where the new folder is to lie."""
     images, folder = Path(os.path.realpath(project / data.directory)), Path(os.path.realpath(target))
-    if images == folder or images in folder.parents or folder in images.parents:
+    if overlap(images, folder):
         raise DataError(f"the images ({images}) and what is written ({folder}) would lie one in the other")
     return folder
 
@@ -171,10 +171,11 @@ def _is_done(folder: Path, mark: Mark, source: ImageSource, fixes: Iterable[Fix]
 
 
 def _files(directory: Path) -> Iterator[str]:
-    """Yield the paths of all files in a folder that are not hidden."""
+    """Yield the paths of all files in a folder, but for the mark and what systems leave."""
     for folder, _, names in os.walk(directory):
         prefix = os.path.relpath(folder, directory)
-        yield from (os.path.normpath(f"{prefix}/{name}") for name in names if not name.startswith("."))
+        paths = (os.path.normpath(f"{prefix}/{name}") for name in names if not is_of_system(name))
+        yield from (path for path in paths if path != FIXED)
 
 
 def _decide(source: ImageSource, data: Data, known: Memory) -> list[Fix]:
