@@ -44,12 +44,13 @@ def is_image(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
-def look_at_entry(entry: os.DirEntry[str], name: str, looks_inside: bool, traces: bool) -> ImageFile | str:
+def look_at_entry(entry: os.DirEntry[str], name: str, folder: int, looks_inside: bool, traces: bool) -> ImageFile | str:
     """Return the image, or why it is none.
 
     Args:
         entry: of a folder.
         name: what the image is to be called.
+        folder: a descriptor of the folder that the entry is of.
         looks_inside: read its first bytes; else its name decides.
         traces: read some bytes of its middle too.
     """
@@ -61,7 +62,7 @@ def look_at_entry(entry: os.DirEntry[str], name: str, looks_inside: bool, traces
         if not looks_inside:
             known = entry.stat()
             return ImageFile(name, known.st_size, known.st_mtime_ns, entry.is_symlink()) if known.st_size else EMPTY
-        descriptor = os.open(entry.path, os.O_RDONLY)
+        descriptor = os.open(entry.name, os.O_RDONLY, dir_fd=folder)
         try:
             head = os.read(descriptor, HEAD_BYTES)
             found = os.fstat(descriptor)

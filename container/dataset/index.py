@@ -234,16 +234,23 @@ class _Scanner:
         pending = [(class_folder, "")]
         while pending:
             folder, prefix = pending.pop()
-            for entry in self._entries(folder):
-                if not _is_folder(entry):
-                    self.on_file()
-                    if image := self._look(entry, prefix + entry.name):
-                        yield image
-                elif (identity := _identity(entry.path)) in visited:
-                    self.repeated.append(entry.path)
-                else:
-                    visited.add(identity)
-                    pending.append((entry.path, f"{prefix}{entry.name}/"))
+            if not (entries := self._entries(folder)):
+                continue
+            # The system finds a file sooner from here than from the root.
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                for entry in entries:
+                    if not _is_folder(entry):
+                        self.on_file()
+                        if image := self._look(entry, prefix + entry.name, descriptor):
+                            yield image
+                    elif (identity := _identity(entry.path)) in visited:
+                        self.repeated.append(entry.path)
+                    else:
+                        visited.add(identity)
+                        pending.append((entry.path, f"{prefix}{entry.name}/"))
+            finally:
+                os.close(descriptor)
 
     def left_out(self) -> LeftOut:
         """Return what was left out so far."""
@@ -257,13 +264,13 @@ class _Scanner:
     def _inside(self, path: str) -> str:
         return path.removeprefix(f"{self.directory}{os.sep}")
 
-    def _look(self, entry: os.DirEntry[str], name: str) -> ImageFile | None:
+    def _look(self, entry: os.DirEntry[str], name: str, folder: int) -> ImageFile | None:
         """Return the image of this entry; count or name what is none."""
         has_extension = entry.name.lower().endswith(IMAGE_EXTENSIONS)
         if not has_extension and not self.is_lenient:
             self.other_files += 1
             return None
-        found = look_at_entry(entry, name, self.looks_inside or not has_extension, self.traces)
+        found = look_at_entry(entry, name, folder, self.looks_inside or not has_extension, self.traces)
         if isinstance(found, ImageFile):
             return found
         if has_extension:
