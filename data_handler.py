@@ -114,6 +114,7 @@ def _after_interrupt(arguments: argparse.Namespace) -> str:
 
 def _run(arguments: argparse.Namespace, terminal: "Terminal") -> None:
     settings = command_line.settings(arguments)
+    command_line.show_preset(arguments, terminal)
     data = settings.data
     if arguments.ingest:
         _ingest(settings, arguments, terminal)

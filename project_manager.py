@@ -75,6 +75,7 @@ def _session(arguments: argparse.Namespace, terminal: "Terminal") -> "Session":
     from manager.session import Session
 
     settings, target = _settings_and_target(arguments)
+    command_line.show_preset(arguments, terminal)
     return Session(
         settings=settings,
         aws=_connect(settings, target),

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from container.modeling.settings import Settings
     from manager.console import Terminal
 
+# Of a value's text: a longer one is not shown.
+LONG = 24
+
 
 def add_settings_options(group: argparse._ActionsContainer) -> None:
     """Add --set, --preset, --config and --debug."""
@@ -56,6 +59,28 @@ def assignments(arguments: argparse.Namespace) -> dict[str, str]:
 
     chosen = preset(arguments.preset) if arguments.preset is not None else {}
     return chosen | dict(text.split("=", maxsplit=1) for text in arguments.set)
+
+
+def show_preset(arguments: argparse.Namespace, terminal: "Terminal") -> None:
+    """Say what --preset replaces of the settings' file.
+
+    Raises:
+        SettingsError: the file is missing or cannot be read, or a setting is unknown or wrong.
+    """
+    if arguments.preset is None:
+        return
+    from container.modeling import overrides
+    from container.modeling.config_file import CONFIG_FILE, load_settings
+    from container.modeling.presets import PRESETS
+
+    file = arguments.config or CONFIG_FILE
+    before, after = (dict(overrides.flatten(each)) for each in (load_settings(file), settings(arguments)))
+    own = {text.partition("=")[0] for text in arguments.set}
+    replaced = [name for name in PRESETS[arguments.preset] if name not in own and before[name] != after[name]]
+    texts = {name: (overrides.to_text(before[name]), overrides.to_text(after[name])) for name in replaced}
+    shown = [name if max(map(len, pair)) > LONG else f"{name} {pair[0]} -> {pair[1]}" for name, pair in texts.items()]
+    if shown:
+        terminal.prose(f"preset {arguments.preset} replaces settings of {file.name}: {', '.join(shown)}")
 
 
 def run(action: Callable[["Terminal"], None], *, debug: bool, after_interrupt: str) -> int:

@@ -163,7 +163,9 @@ class TestBackbonesInTheImage:
 class TestPresets:
     @pytest.mark.slow
     def test_one_lies_between_the_config_file_and_what_is_set(self, split_project: Project) -> None:
-        request, _ = dry_request(split_project, "--preset", "fine_tune", "--set", "training.epochs=3")
+        request, shown = dry_request(split_project, "--preset", "fine_tune", "--set", "training.epochs=3")
+        assert "preset fine_tune replaces settings of config.py: image.height 8 -> 224, " in shown
+        assert "training.epochs" not in shown.partition("\n")[0]
         sent = request["HyperParameters"]
         assert sent["model.name"] == "fine_tune"
         # config.py has 8x8 pixels; the preset's 224 are the default, which is not sent.
