@@ -74,6 +74,8 @@ def write_user_policies(session: Session) -> None:
             session.terminal.done(f"{USER_POLICIES_FOLDER}/{name} has what {purpose} needs")
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}") from None
+    if session.aws.endpoint_url:
+        session.terminal.warn("they are for the account of the AWS on this machine; without --local they are for yours")
 
 
 def init_s3_buckets(session: Session, *, prune: bool = False) -> None:

@@ -1,6 +1,7 @@
 """The files of the split that go into the data bucket: the sets as they are, or the shards that stand for them."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,10 +49,14 @@ def warn_if_outdated(settings: Settings, project_root: Path, terminal: Terminal)
     Raises:
         DataError: the images were not split yet.
     """
-    if is_outdated(settings.data, project_root):
+    data = settings.data
+    if is_outdated(data, project_root):
+        split = Split.read(project_root / data.sets_path)
+        again = " --stable" if split.stable and not data.stable else ""
+        again += f" --group_by {shlex.quote(split.group_by)}" if split.group_by and not data.group_by else ""
         terminal.warn(
-            f"{settings.data.directory} has changed since it was split into {settings.data.sets_path}: "
-            "run python data_handler.py to split it again"
+            f"{data.directory} has changed since it was split into {data.sets_path}: "
+            f"run python data_handler.py{again} to split it again"
         )
 
 

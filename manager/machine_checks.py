@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from container.dataset.labels import LABELS_FILE
+from container.dataset.prepared import PREPARED_SETS, SetIndex
 from container.dataset.record import SETS, Split
 from container.modeling.settings import Settings
 from manager.docker_engine import Engine
@@ -42,6 +43,9 @@ def _images(settings: Settings, project_root: Path) -> Finding:
     tables = {f"{name}/{LABELS_FILE}" for name in SETS}
     images = local_files(settings, project_root).keys() - tables
     counts = {name: sum(key.startswith(f"{name}/") for key in images) for name in SETS}
+    # Shards that are not whole, or of other images, were refused just now.
+    shards = {name: SetIndex.read(project_root / settings.data.prepared_path / name) for name in PREPARED_SETS}
+    counts |= {name: index.images for name, index in shards.items() if index}
     expected = {name: sum(dict(counts.by_set())[name] for counts in split.classes) for name in SETS}
     found = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     if counts != expected:
@@ -49,7 +53,8 @@ def _images(settings: Settings, project_root: Path) -> Finding:
         return Finding(
             "problem", f"{settings.data.sets_path} holds {found} images, and the split made {told}: split again"
         )
-    return Finding("ok", f"{len(split.classes):,} classes in {settings.data.sets_path}: {found} images")
+    prepared = f", prepared in {settings.data.prepared_path}" if any(shards.values()) else ""
+    return Finding("ok", f"{len(split.classes):,} classes in {settings.data.sets_path}{prepared}: {found} images")
 
 
 def _docker(flavor: Flavor) -> Finding:

@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -43,6 +44,8 @@ class Manifest:
     exists: bool = False
     fingerprint: str = ""
     """Empty: something was begun and not finished."""
+    under_way_since: datetime | None = None
+    """When an upload began that has not ended, or was interrupted."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
     """By key."""
 
@@ -62,7 +65,8 @@ def read(aws: Aws, bucket: str, files: Mapping[str, LocalFile]) -> Manifest:
             raise
         content = answer["Body"].read()
     try:
-        return Manifest(True, answer["Metadata"].get(FINGERPRINT, ""), _entries(content, files))
+        since = answer["LastModified"] if UPLOAD in answer["Metadata"] else None
+        return Manifest(True, answer["Metadata"].get(FINGERPRINT, ""), since, _entries(content, files))
     except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError):
         return Manifest(True)
 

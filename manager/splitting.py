@@ -1,5 +1,6 @@
 """What `data_handler.py` says of a split."""
 
+import shlex
 from collections.abc import Sequence
 
 from container.dataset.assign import shares
@@ -23,6 +24,8 @@ def show_split(outcome: SplitOutcome, data_directory: str, sets_path: str, termi
     _show_counts(split, terminal)
     _show_classes(split, terminal)
     _show_groups(outcome, terminal)
+    _show_moved(outcome, terminal)
+    _show_damaged(outcome, terminal)
     _show_difference(split, terminal)
     _show_left_out(split, terminal)
     _show_labels(split, terminal)
@@ -79,7 +82,7 @@ def _show_groups(outcome: SplitOutcome, terminal: Terminal) -> None:
         )
     elif outcome.changed_since_check:
         terminal.warn(
-            f"{plural_are(outcome.changed_since_check, 'image')} new or changed since --check, or it died before it "
+            f"{plural_are(outcome.changed_since_check, 'image')} new or changed since --check, or it ended before it "
             "compared all: run it again"
         )
     if grouping.unmatched:
@@ -88,6 +91,39 @@ def _show_groups(outcome: SplitOutcome, terminal: Terminal) -> None:
             f"{printable(grouping.unmatched[0])}: each of these images stays alone"
         )
     _show_conflicts(outcome, terminal)
+
+
+def _show_moved(outcome: SplitOutcome, terminal: Terminal) -> None:
+    """Tell of images that came into another set: a model may have learned what is to judge the next one."""
+    if not (outcome.moved and outcome.earlier):
+        return
+    moved, earlier = f"{plural(outcome.moved, 'image')} came into another set than before", outcome.earlier
+    left_out = [
+        option
+        for option, was_given, is_given in (
+            ("--stable", earlier.stable, outcome.split.stable),
+            (f"--group_by {shlex.quote(earlier.group_by)}", bool(earlier.group_by), bool(outcome.split.group_by)),
+        )
+        if was_given and not is_given
+    ]
+    if left_out:
+        terminal.warn(
+            f"{moved}: the split was made with {' '.join(left_out)}, and now without; split again with it, or set it "
+            "for good by data.stable and data.group_by"
+        )
+    else:
+        terminal.plain(
+            f"  {moved}" + ("" if outcome.split.stable else "; --stable keeps those that it has where they are")
+        )
+
+
+def _show_damaged(outcome: SplitOutcome, terminal: Terminal) -> None:
+    if damaged := outcome.damaged:
+        terminal.warn(
+            f"{plural_are(len(damaged), 'image')} damaged, as --check found, such as {printable(damaged[0])}: "
+            "a job leaves such out, and fails where they are more than input.max_broken_share of a set; --check --fix "
+            "makes a folder without them"
+        )
 
 
 def _show_conflicts(outcome: SplitOutcome, terminal: Terminal) -> None:

@@ -115,9 +115,11 @@ def plan_upload(
             f"there are {len(files):,} files, and a manifest tells of {MOST_FILES:,} at most: prepare them first by "
             "python data_handler.py --prepare, which makes a few large files of them"
         )
+    is_sharded = f"{SETS[0]}/{INDEX}" in files
     if remote.stale and not prune:
+        present = f"among the shards of {settings.data.prepared_path}" if is_sharded else "in the present split"
         raise DataError(
-            f"{len(remote.stale):,} objects in s3://{bucket}, such as {remote.stale[0]}, are not in the present split, "
+            f"{len(remote.stale):,} objects in s3://{bucket}, such as {remote.stale[0]}, are not {present}, "
             "but training would read them: add --prune to delete them, or choose another PROJECT_NAME"
         )
     unchanged = {} if again else remote.unchanged
@@ -179,6 +181,8 @@ def check_shards(aws: Aws, settings: Settings, project_root: Path) -> None:
     local, remote = file.read_bytes() if file.is_file() else None, _content(aws, bucket, key)
     if local == remote:
         return
+    if remote is None and not _exists(aws, bucket):
+        raise DataError(f"s3://{bucket} does not exist: --init_s3_buckets creates it, and uploads")
     there = "no shards" if remote is None else "shards" if local is None else "other shards"
     here = "there are none" if local is None else "this machine's are"
     raise DataError(
@@ -204,6 +208,17 @@ def is_encrypted_otherwise(aws: Aws, settings: Settings) -> bool:
                 return False
             raise
     return bool(record.get("SSEKMSKeyId", "") != settings.storage.kms_key)
+
+
+def _exists(aws: Aws, bucket: str) -> bool:
+    with aws.explained(f"could not look at the bucket {bucket}"):
+        try:
+            aws.client("s3").head_bucket(Bucket=bucket)
+        except ClientError as error:
+            if error_code(error) in manifest.NOT_THERE:
+                return False
+            raise
+    return True
 
 
 def _content(aws: Aws, bucket: str, key: str) -> bytes | None:

@@ -49,4 +49,9 @@ def plan_sets(session: Session, files: Mapping[str, LocalFile], *, prune: bool, 
     local_sets.warn_if_outdated(settings, session.project_root, session.terminal)
     again |= upload.is_encrypted_otherwise(session.aws, settings)
     remote = upload.compare(session.aws, settings, files, checksums, session.terminal)
+    if since := remote.manifest.under_way_since:
+        session.terminal.warn(
+            f"an upload that began at {since.astimezone():%H:%M:%S} has not ended: "
+            "if it was interrupted, this one goes on; if it still runs, end one of the two"
+        )
     return upload.plan_upload(settings, files, remote, checksums, prune=prune, again=again)

@@ -586,6 +586,15 @@ class InterruptedAt(Unwatched):
             raise KeyboardInterrupt
 
 
+def test_a_split_tells_of_images_that_the_check_found_damaged(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = encoded(pixels(500))
+    write(images / "cat/cut.png", content[: len(content) // 2])
+    run(images)
+    capsys.readouterr()
+    assert data_handler.main(["--set", f"data.directory={images}"]) == 0
+    assert "1 image is damaged, as --check found, such as cat/cut.png: a job" in capsys.readouterr().err
+
+
 def test_what_a_check_decoded_but_did_not_compare_counts_as_not_checked(
     images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -594,7 +603,7 @@ def test_what_a_check_decoded_but_did_not_compare_counts_as_not_checked(
         check_images(data, images.parent, InterruptedAt("Comparing images"))
     split = ["--set", f"data.directory={images}"]
     data_handler.main(split)
-    assert "24 images are new or changed since --check, or it died before it compared all" in capsys.readouterr().err
+    assert "24 images are new or changed since --check, or it ended before it compared all" in capsys.readouterr().err
     run(images)
     assert "24 images: 0 decoded" in capsys.readouterr().out
     data_handler.main(split)

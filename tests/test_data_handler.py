@@ -313,7 +313,10 @@ class TestRefusedSplits:
         ("table", "said"),
         [
             ("", "a labels.csv beside them that tells each one's class would do as well (docs/data.md)"),
-            ("image,kind\n", "name the column of labels.csv that tells each one's class in data.class_column"),
+            (
+                "image,kind\n",
+                "name the column of labels.csv ('image', 'kind') that tells each one's class in data.class_column",
+            ),
         ],
     )
     def test_images_without_classes(
@@ -535,3 +538,22 @@ class TestCommandLine:
         for module in ("pydantic", "rich", "sklearn", "PIL", "numpy", "tensorflow"):
             assert f"'{module}'" not in done.stdout
         assert "--sample" in done.stdout
+
+
+def test_images_that_come_into_another_set_are_told_of(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(10, 60):
+        write(images / "cat" / f"{number}.png")
+    assert run(images, "--stable", "--group_by", r"(\d\d)\.png") == 0
+    told = capsys.readouterr()
+    assert "another set" not in told.out + told.err
+    run(images)
+    told = capsys.readouterr()
+    assert re.search(
+        r"warning: \d+ images came into another set than before: the split was made with --stable --group_by "
+        r"'\(\\d\\d\)\\\.png', and now without",
+        " ".join(told.err.split()),
+    )
+    run(images, "--set", "data.seed=1")
+    assert re.search(r"\d+ images came into another set than before; --stable keeps", capsys.readouterr().out)
+    run(images, "--set", "data.seed=1")
+    assert "another set" not in capsys.readouterr().out

@@ -11,6 +11,7 @@ from container.dataset.sharded_folder import index_shards
 from container.errors import DataError
 from container.modeling.config_file import CONFIG_FILE, load_settings
 from manager.local_sets import local_files
+from manager.machine_checks import machine_checks
 from tests.container.dataset.preparing import encoded, write
 
 INPUT = {"image.height": "8", "image.width": "8"}
@@ -79,6 +80,11 @@ def test_images_that_changed_since_the_split_are_told_of(
     write(images / "cat/20.png", encoded(20, (20, 16)))
     assert run(images, way) == 0
     assert changed in told(capsys)
+    thirds = {"data.training_fraction": "0.4", "data.validation_fraction": "0.3", "data.evaluation_fraction": "0.3"}
+    assert run(images, "--stable", **thirds) == 0
+    write(images / "cat/21.png", encoded(21, (20, 16)))
+    run(images, way)
+    assert "run python data_handler.py --stable to split it again" in told(capsys)
     assert run(images) == run(images, way) == 0
     assert "has changed since" not in told(capsys)
     shutil.rmtree(images)
@@ -137,3 +143,14 @@ def test_a_larger_short_side_serves_several_input_sizes(images: Path) -> None:
     assert run(images, "--prepare", **{"preparation.short_side": "12"}) == 0
     recipe = index_shards(images.with_name("images-sets-prepared") / "training").recipe
     assert (recipe.height, recipe.width) == (12, 12)
+
+
+def test_prepared_sets_are_counted_by_their_images(images: Path) -> None:
+    run(images, "--prepare")
+    settings = load_settings(CONFIG_FILE, {"data.directory": str(images), **INPUT})
+    checks = {
+        check.subject: check for check in machine_checks(settings, "directory", Path(data_handler.__file__).parent)
+    }
+    told = checks["images"].look()
+    assert told.level == "ok"
+    assert told.text.endswith("-sets-prepared: 32 training, 4 validation, 4 evaluation images")

@@ -13,6 +13,8 @@ from container.errors import DataError
 MEMORY_FILE = "images.sqlite"
 # To be raised when an image's look would be another, or what is alike: what older versions remembered is forgotten.
 VERSION = 4
+# What a check calls those that no decoder takes.
+DAMAGED = frozenset({"undecodable", "truncated"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Alike:
     """Paths of images that are nearly the same."""
     changed: int = 0
     """Images of the source that no check has compared with the others: they are new, or changed since."""
+    damaged: tuple[str, ...] = ()
+    """Paths of images that could not be decoded."""
 
 
 def remembered_groups(folder: Path, source: ImageSource) -> Alike | None:
@@ -51,12 +55,15 @@ def remembered_groups(folder: Path, source: ImageSource) -> Alike | None:
 def read_alike(database: sqlite3.Connection, source: ImageSource) -> Alike:
     """Return which images of a source a check has found alike, by what it remembers."""
     present = {}
-    changed = 0
+    changed, damaged = 0, []
     for path, file in source.images():
         key = image_key(path, file)
         # A check that died has decoded images that it did not compare.
-        compared = "SELECT 1 FROM look WHERE path = ? AND size = ? AND modified = ? AND is_compared"
-        changed += database.execute(compared, key).fetchone() is None
+        compared = "SELECT trouble FROM look WHERE path = ? AND size = ? AND modified = ? AND is_compared"
+        found = database.execute(compared, key).fetchone()
+        changed += found is None
+        if found and found[0] in DAMAGED:
+            damaged.append(path)
         if database.execute("SELECT 1 FROM alike WHERE path = ?", key[:1]).fetchone():
             present[key] = path
     groups: dict[tuple[int, int], list[str]] = {}
@@ -67,7 +74,7 @@ def read_alike(database: sqlite3.Connection, source: ImageSource) -> Alike:
         tuple(tuple(group) for (is_near, _), group in groups.items() if is_near == kind and len(group) > 1)
         for kind in (False, True)
     )
-    return Alike(same, near, changed)
+    return Alike(same, near, changed, tuple(damaged))
 
 
 def image_key(path: str, file: ImageFile) -> tuple[bytes, int, int]:

@@ -233,7 +233,7 @@ def _fixed(path: str, look: Look, taken: set[str]) -> Fix:
         what
         for what, is_so in (
             ("first frame", look.is_animated),
-            ("RGB", look.mode == "CMYK"),
+            ("made RGB", look.mode == "CMYK"),
             ("8 bits", look.bits > 8),
             ("upright", look.orientation != 1),
         )

@@ -130,7 +130,8 @@ def read_source(
     except NoClassesError as error:
         table = f"a {LABELS_FILE} beside them that tells each one's class would do as well (docs/data.md)"
         if labels:
-            table = f"name the column of {LABELS_FILE} that tells each one's class in data.class_column (docs/data.md)"
+            columns = ", ".join(map(repr, labels.columns))
+            table = f"name the column of {LABELS_FILE} ({columns}) that tells each one's class in data.class_column"
         raise DataError(f"{error}; {table}") from None
     return _source(directory, (GivenSet("", "", scanned.classes),), labels, scanned)
 

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,12 @@ class SplitOutcome:
     """Whether a check has looked for images that are alike."""
     changed_since_check: int
     """Images that are new or changed since then, or that a check which died had not compared yet."""
+    damaged: tuple[str, ...]
+    """Paths of images that the check could not decode."""
+    moved: int
+    """Images that lay in another set before."""
+    earlier: Split | None
+    """What lay there before."""
 
 
 def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
@@ -76,6 +82,7 @@ def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
         keeps = data.stable and earlier is not None and _is_drawn_alike(earlier, data, source)
         placement = place_images(source, data, grouping, Earlier(earlier, present) if earlier and keeps else None)
         wanted = _wanted_files(placement, rows)
+        moved = _moved(present, wanted)
         split = _record(data, project, source, grouping, placement, rows, wanted)
         unchanged = earlier is not None and _is_same(earlier, split) and present == wanted
         # As much memory as the images take.
@@ -90,7 +97,10 @@ def split_images(data: Data, project: Path, progress: Progress) -> SplitOutcome:
                 split.write(new)
         elif earlier:
             split = earlier
-    return SplitOutcome(split, sets, unchanged, source, grouping, known is not None, known.changed if known else 0)
+    found = known or Alike()
+    return SplitOutcome(
+        split, sets, unchanged, source, grouping, known is not None, found.changed, found.damaged, moved, earlier
+    )
 
 
 def _check_place(directory: Path, sets: Path) -> None:
@@ -221,6 +231,12 @@ def _is_same(earlier: Split, split: Split) -> bool:
 def _wanted_files(placement: Placement, rows: ImageRows | None) -> set[str]:
     tables = {f"{set_name}/{LABELS_FILE}" for set_name in SETS} if rows else set()
     return tables | {share.target(file) for share in placement.shares for file in share.files}
+
+
+def _moved(before: Set[str], after: Set[str]) -> int:
+    """Return how many images lie in another set than before."""
+    gone = {path.partition("/")[2] for path in before - after}
+    return sum(name in gone for name in (path.partition("/")[2] for path in after - before) if name != LABELS_FILE)
 
 
 def _files(sets: Path) -> Iterator[str]:
