@@ -51,7 +51,7 @@ def plan_sets(session: Session, files: Mapping[str, LocalFile], *, prune: bool, 
     remote = upload.compare(session.aws, settings, files, checksums, session.terminal)
     if since := remote.manifest.under_way_since:
         session.terminal.warn(
-            f"an upload that began at {since.astimezone():%H:%M:%S} has not ended: "
+            f"an upload that began at {since.astimezone():%Y-%m-%d %H:%M:%S} has not ended: "
             "if it was interrupted, this one goes on; if it still runs, end one of the two"
         )
     return upload.plan_upload(settings, files, remote, checksums, prune=prune, again=again)

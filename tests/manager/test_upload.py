@@ -228,7 +228,7 @@ def test_an_upload_finds_out_about_another_that_began_meanwhile(uploads: Uploads
     uploads.wire.before[f"PUT /{uploads.bucket}/{RECORD}"] = [lambda: other(told)]
     with pytest.raises(AwsError, match=f"another upload to s3://{uploads.bucket} began before this one ended"):
         upload_commands.upload_data(uploads.session)
-    assert re.search(r"an upload that began at [\d:]{8} has not ended: if it was interrupted,", shown.getvalue())
+    assert re.search(r"an upload that began at [-\d: ]{19} has not ended: if it was interrupted,", shown.getvalue())
     # The other one said that the bucket is whole, which nobody knows now.
     with pytest.raises(DataError, match="was begun and not finished"):
         upload.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
