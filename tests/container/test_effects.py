@@ -145,6 +145,7 @@ def test_no_setting_is_forgotten() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_same_settings_give_the_same_model(trained: Train, tmp_path: Path) -> None:
     run_job(again := laid_out(tmp_path, {}))
     first = trained({})

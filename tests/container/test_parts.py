@@ -323,6 +323,7 @@ class TestJobs:
         assert not jobs["wrong archives"].model_dir.exists()
 
     @pytest.mark.slow
+    @pytest.mark.long
     def test_train_ends_well_or_badly_with_parts(self, tmp_path: Path) -> None:
         program = copied_program(tmp_path, examples())
         exit_code, log = run(job_with_all_other_parts(tmp_path / "good"), program)

@@ -88,7 +88,9 @@ def test_what_is_no_set_of_keys_is_refused_without_showing_it(server: Server, co
     assert PASSWORD not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["missing", "dead", pytest.param("silent", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["missing", "dead", pytest.param("silent", marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def test_a_secret_that_cannot_be_read_is_a_warning_that_says_what_to_do(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:

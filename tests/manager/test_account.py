@@ -425,6 +425,7 @@ def test_other_peoples_tags_and_stricter_looks_of_policies(session: Session) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_job_of_another_project_with_the_same_algorithm_is_not_ours(session: Session) -> None:
     executed(session, Counting())
     job = commands.launch_training(session, None)

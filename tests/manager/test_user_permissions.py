@@ -77,6 +77,7 @@ def test_the_commands_on_the_way_pass(session: Session) -> None:
     commands.init_s3_buckets(session)
 
 
+@pytest.mark.long
 def test_images_are_pruned_and_prepared_results_downloaded_models_served_and_all_is_deleted(session: Session) -> None:
     commands.init_s3_buckets(session)
     image = commands.build_and_push_docker_image(session)
