@@ -4,7 +4,7 @@ from typing import Any
 
 from container.errors import DataError
 from container.modeling.own_parts.sources import check_parts
-from manager import image, names, pretrained, pricing, processing_results, role, upload
+from manager import data_bucket, image, names, pretrained, pricing, processing_results, role
 from manager.plan import Plan
 from manager.session import Session
 from manager.training import is_split_by_job
@@ -27,9 +27,9 @@ def launchable_image(session: Session, pushed: image.Image | None, *, initialize
     settings, root = session.settings, session.project_root
     check_parts(settings.container_settings(), root / "container" / "parts")
     if not (initialized or uploaded or is_split_by_job(settings)):
-        upload.check_uploaded(session.aws, settings, root)
+        data_bucket.check_uploaded(session.aws, settings, root)
         if not settings.data.prepared_by:
-            upload.check_shards(session.aws, settings, root)
+            data_bucket.check_shards(session.aws, settings, root)
             processing_results.check_shards(session.aws, settings)
     processing_results.check_prepared(session.aws, settings)
     if pushed is None:
@@ -55,7 +55,7 @@ def check_still_uploaded(session: Session, fingerprint: str, *, shown: bool) -> 
     """
     settings = session.settings
     if not (shown or is_split_by_job(settings)):
-        upload.check_finished(session.aws, settings)
+        data_bucket.check_finished(session.aws, settings)
     if processing_results.fingerprint(session.aws, settings) != fingerprint:
         raise DataError(
             f"the images in s3://{names.data_bucket(settings)} have changed since this launch began: type it again"

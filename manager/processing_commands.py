@@ -8,7 +8,7 @@ from typing import Any
 
 from container.dataset import preparing_hosts as hosts
 from container.words import plural, plural_are
-from manager import image, launching, names, pricing, processing, processing_results, role, upload
+from manager import data_bucket, image, launching, names, pricing, processing, processing_results, role
 from manager.aws import Aws
 from manager.errors import JobError
 from manager.left_out import show_left_out
@@ -38,7 +38,7 @@ def launch(session: Session, count: int) -> str:
             "yes",
         )
     if not own.raw_folder:
-        upload.check_uploaded(session.aws, settings, session.project_root)
+        data_bucket.check_uploaded(session.aws, settings, session.project_root)
     source = processing.read_source(session.aws, settings)
     pushed = image.pushed(session.aws, settings, session.project_root / "container", session.flavor)
     role.check_role(session.aws, settings)

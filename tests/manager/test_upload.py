@@ -20,7 +20,7 @@ from container.dataset.record import CHECKSUMS, RECORD
 from container.dataset.split import split_images
 from container.errors import DataError, ProjectError
 from container.modeling.settings import Data, Settings
-from manager import bucket_aspects, buckets, manifest, names, upload, upload_commands
+from manager import bucket_aspects, buckets, data_bucket, manifest, names, upload_commands
 from manager.aws import Aws
 from manager.console import Terminal
 from manager.errors import AwsError
@@ -211,13 +211,13 @@ def test_whatever_is_refused_the_next_time_completes_it_and_sends_nothing_twice(
             break
         except AwsError:
             with pytest.raises(DataError, match="was begun and not finished: finish it by --upload_data --prune"):
-                upload.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
+                data_bucket.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
         written = [key for key, version in uploads.versions().items() if before.get(key) != version]
         assert len(written) == 2
     assert attempt == len(fresh)
     uploads.wire.answers.clear()
     assert uploads.is_whole()
-    upload.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
+    data_bucket.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
     assert uploads() == []
 
 
@@ -231,7 +231,7 @@ def test_an_upload_finds_out_about_another_that_began_meanwhile(uploads: Uploads
     assert re.search(r"an upload that began at [-\d: ]{19} has not ended: if it was interrupted,", shown.getvalue())
     # The other one said that the bucket is whole, which nobody knows now.
     with pytest.raises(DataError, match="was begun and not finished"):
-        upload.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
+        data_bucket.check_uploaded(uploads.session.aws, uploads.session.settings, uploads.sets.parent)
     uploads()
     assert uploads.is_whole()
 
