@@ -4,12 +4,13 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from container.dataset.prepared import INDEX
-from container.dataset.record import RECORD, SETS
+from container.dataset.prepared import INDEX, TRAINING
+from container.dataset.record import RECORD
 from container.errors import DataError
 from container.modeling.settings import Settings
 from manager import manifest, names
 from manager.aws import Aws, error_code
+from manager.calls import ObjectPath
 
 
 def check_uploaded(aws: Aws, settings: Settings, project_root: Path) -> None:
@@ -23,7 +24,7 @@ def check_uploaded(aws: Aws, settings: Settings, project_root: Path) -> None:
     check_finished(aws, settings)
     if not record.is_file():
         return
-    remote = _content(aws, bucket, RECORD)
+    remote = read_content(aws, ObjectPath(bucket, RECORD))
     # SageMaker itself refuses a job without images.
     if remote is not None and remote != record.read_bytes():
         raise DataError(
@@ -53,9 +54,9 @@ def check_shards(aws: Aws, settings: Settings, project_root: Path) -> None:
     """
     if not (project_root / settings.data.sets_path / RECORD).is_file():
         return
-    bucket, key = names.data_bucket(settings), f"{SETS[0]}/{INDEX}"
+    bucket, key = names.data_bucket(settings), f"{TRAINING}/{INDEX}"
     file = project_root / settings.data.prepared_path / key
-    local, remote = file.read_bytes() if file.is_file() else None, _content(aws, bucket, key)
+    local, remote = file.read_bytes() if file.is_file() else None, read_content(aws, ObjectPath(bucket, key))
     if local == remote:
         return
     if remote is None and not _exists(aws, bucket):
@@ -79,12 +80,16 @@ def _exists(aws: Aws, bucket: str) -> bool:
     return True
 
 
-def _content(aws: Aws, bucket: str, key: str) -> bytes | None:
-    """Return the content of a small object; None: there is none."""
-    with aws.explained(f"could not look at the images in {bucket}"):
+def read_content(aws: Aws, file: ObjectPath) -> bytes | None:
+    """Return the content of a small object; None: there is none.
+
+    Raises:
+        AwsError: AWS refuses to tell.
+    """
+    with aws.explained(f"could not read {file}"):
         try:
-            return bytes(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+            return bytes(aws.client("s3").get_object(Bucket=file.bucket, Key=file.key)["Body"].read())
         except ClientError as error:
-            if error_code(error) in ("NoSuchKey", "NoSuchBucket"):
+            if error_code(error) in manifest.NOT_THERE:
                 return None
             raise

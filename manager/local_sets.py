@@ -1,11 +1,10 @@
 """The files of the split that go into the data bucket: the sets as they are, or the shards that stand for them."""
 
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from container.dataset.outdated import is_outdated
+from container.dataset.outdated import outdated_split
 from container.dataset.prepared import PREPARED_SETS, current_files
 from container.dataset.recipe import Recipe
 from container.dataset.record import CHECKSUMS, RECORD, SETS, Split
@@ -50,13 +49,10 @@ def warn_if_outdated(settings: Settings, project_root: Path, terminal: Terminal)
         DataError: the images were not split yet.
     """
     data = settings.data
-    if is_outdated(data, project_root):
-        split = Split.read(project_root / data.sets_path)
-        again = " --stable" if split.stable and not data.stable else ""
-        again += f" --group_by {shlex.quote(split.group_by)}" if split.group_by and not data.group_by else ""
+    if split := outdated_split(data, project_root):
+        again = " ".join(("python data_handler.py", *split.dropped_options(data.stable, data.group_by)))
         terminal.warn(
-            f"{data.directory} has changed since it was split into {data.sets_path}: "
-            f"run python data_handler.py{again} to split it again"
+            f"{data.directory} has changed since it was split into {data.sets_path}: run {again} to split it again"
         )
 
 

@@ -78,13 +78,8 @@ def read_fingerprint(aws: Aws, bucket: str) -> str | None:
         AwsError: AWS refuses to tell.
     """
     with aws.explained(f"could not look at the manifest of s3://{bucket}"):
-        try:
-            found = aws.client("s3").head_object(Bucket=bucket, Key=MANIFEST)
-        except ClientError as error:
-            if error_code(error) in NOT_THERE:
-                return None
-            raise
-    return str(found["Metadata"].get(FINGERPRINT, ""))
+        found = _metadata(aws, bucket)
+    return None if found is None else found.get(FINGERPRINT, "")
 
 
 def current_upload(aws: Aws, bucket: str) -> str:
@@ -93,13 +88,7 @@ def current_upload(aws: Aws, bucket: str) -> str:
     Raises:
         ClientError, BotoCoreError: AWS refuses to tell.
     """
-    try:
-        found = aws.client("s3").head_object(Bucket=bucket, Key=MANIFEST)
-    except ClientError as error:
-        if error_code(error) in NOT_THERE:
-            return ""
-        raise
-    return str(found["Metadata"].get(UPLOAD, ""))
+    return (_metadata(aws, bucket) or {}).get(UPLOAD, "")
 
 
 def opening(bucket: str, number: str, *, exists: bool) -> tuple[str, dict[str, Any]]:
@@ -130,6 +119,17 @@ def request(bucket: str, entries: Mapping[str, Entry]) -> dict[str, Any]:
         for line in _lines(found, entries):
             file.write(line.encode() + b"\n")
     return {"Bucket": bucket, "Key": MANIFEST, "Body": content.getvalue(), "Metadata": {FINGERPRINT: found}}
+
+
+def _metadata(aws: Aws, bucket: str) -> Mapping[str, str] | None:
+    """Return the manifest's metadata; None: there is no manifest."""
+    try:
+        found: Mapping[str, str] = aws.client("s3").head_object(Bucket=bucket, Key=MANIFEST)["Metadata"]
+    except ClientError as error:
+        if error_code(error) in NOT_THERE:
+            return None
+        raise
+    return found
 
 
 def _lines(found: str, entries: Mapping[str, Entry]) -> Iterable[str]:

@@ -29,7 +29,7 @@ from manager.aws import LARGE_PAGES, Aws, error_code
 from manager.calls import ObjectPath
 from manager.errors import JobError
 from manager.plan import ApiCall, FileCall, Plan, is_gone
-from manager.processing_results import MISSING, job_file, raw_record, raw_split, read_text
+from manager.processing_results import job_file, raw_record, raw_split, read_text
 from manager.training import ROLE_NOT_KNOWN, has_tags, is_just_made, is_own
 
 PROGRAM = "prepare"
@@ -223,7 +223,7 @@ def _classes(aws: Aws, bucket: str, name: str) -> tuple[str, ...]:
                             "--upload_data --prune"
                         )
         except ClientError as error:
-            if error_code(error) not in MISSING:
+            if error_code(error) not in manifest.NOT_THERE:
                 raise
     # A folder whose name begins with a dot is no class on a disk either, nor is one without a name.
     if not (classes := tuple(sorted(name for name in found if name and not name.startswith(".")))):

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from botocore.exceptions import ClientError
 from pydantic import BaseModel, ValidationError
 
 from container.dataset import preparing_hosts as hosts
@@ -17,12 +16,11 @@ from container.dataset.record import RECORD, Fractions
 from container.errors import DataError
 from container.modeling.settings import Settings
 from manager import manifest, names
-from manager.aws import Aws, error_code
+from manager.aws import Aws
 from manager.calls import ObjectPath
+from manager.data_bucket import read_content
 from manager.plan import ApiCall, Plan
 from manager.training import is_split_by_job
-
-MISSING = ("404", "NoSuchKey", "NoSuchBucket")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -165,15 +163,9 @@ def read_text(aws: Aws, file: ObjectPath) -> str | None:
         DataError: it is no text.
         AwsError: AWS refuses to tell.
     """
-    with aws.explained(f"could not read {file}"):
-        try:
-            content = aws.client("s3").get_object(Bucket=file.bucket, Key=file.key)["Body"].read()
-        except ClientError as error:
-            if error_code(error) in MISSING:
-                return None
-            raise
+    content = read_content(aws, file)
     try:
-        return str(content.decode())
+        return None if content is None else content.decode()
     except UnicodeDecodeError:
         raise DataError(f"{file} is no text") from None
 

@@ -1,6 +1,5 @@
 """What `data_handler.py` says of a split."""
 
-import shlex
 from collections.abc import Sequence
 
 from container.dataset.assign import shares
@@ -97,18 +96,10 @@ def _show_moved(outcome: SplitOutcome, terminal: Terminal) -> None:
     """Tell of images that came into another set: a model may have learned what is to judge the next one."""
     if not (outcome.moved and outcome.earlier):
         return
-    moved, earlier = f"{plural(outcome.moved, 'image')} came into another set than before", outcome.earlier
-    left_out = [
-        option
-        for option, was_given, is_given in (
-            ("--stable", earlier.stable, outcome.split.stable),
-            (f"--group_by {shlex.quote(earlier.group_by)}", bool(earlier.group_by), bool(outcome.split.group_by)),
-        )
-        if was_given and not is_given
-    ]
-    if left_out:
+    moved = f"{plural(outcome.moved, 'image')} came into another set than before"
+    if dropped := outcome.earlier.dropped_options(outcome.split.stable, outcome.split.group_by):
         terminal.warn(
-            f"{moved}: the split was made with {' '.join(left_out)}, and now without; split again with it, or set it "
+            f"{moved}: the split was made with {' '.join(dropped)}, and now without; split again with it, or set it "
             "for good by data.stable and data.group_by"
         )
     else:

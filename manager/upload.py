@@ -14,7 +14,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from container.dataset.prepared import INDEX
+from container.dataset.prepared import INDEX, TRAINING
 from container.dataset.record import RECORD, SETS
 from container.dataset.threads import in_parallel
 from container.errors import DataError
@@ -115,7 +115,7 @@ def plan_upload(
             f"there are {len(files):,} files, and a manifest tells of {MOST_FILES:,} at most: prepare them first by "
             "python data_handler.py --prepare, which makes a few large files of them"
         )
-    is_sharded = f"{SETS[0]}/{INDEX}" in files
+    is_sharded = f"{TRAINING}/{INDEX}" in files
     if remote.stale and not prune:
         present = f"among the shards of {settings.data.prepared_path}" if is_sharded else "in the present split"
         raise DataError(

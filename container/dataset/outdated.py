@@ -8,8 +8,8 @@ from container.errors import DataError
 from container.modeling.settings import Data
 
 
-def is_outdated(data: Data, project: Path) -> bool:
-    """Tell whether images were added, removed or changed since the split in `data.sets_path`.
+def outdated_split(data: Data, project: Path) -> Split | None:
+    """Return the split in `data.sets_path` if images were added, removed or changed since; None: none were.
 
     Where the folder of images is gone, or holds none any more, nothing is: sets may be all that one keeps.
 
@@ -18,6 +18,7 @@ def is_outdated(data: Data, project: Path) -> bool:
     """
     split = Split.read(project / data.sets_path)
     try:
-        return read_source(project / data.directory, data.class_column).fingerprint() != split.fingerprint
+        source = read_source(project / data.directory, data.class_column)
     except DataError:
-        return False
+        return None
+    return split if source.fingerprint() != split.fingerprint else None

@@ -1,5 +1,6 @@
 """What split.json beside the sets says: which images were split how."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -128,6 +129,12 @@ class Split(_Record):
     def total(self) -> int:
         """Images in all sets."""
         return sum(counts.total for counts in self.classes)
+
+    def dropped_options(self, stable: bool, group_by: str) -> tuple[str, ...]:
+        """Return the options of this split, as one types them, that another one with these settings is made without."""
+        options = ["--stable"] if self.stable and not stable else []
+        options += [f"--group_by {shlex.quote(self.group_by)}"] if self.group_by and not group_by else []
+        return tuple(options)
 
     @classmethod
     def read(cls, sets: Path) -> Self:
