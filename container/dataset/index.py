@@ -175,10 +175,17 @@ def find_images(directory: Path) -> tuple[tuple[str, ...], LeftOut]:
         DataError: the folder cannot be read.
     """
     scanner = _Scanner(directory, lambda: None, looks_inside=True)
-    try:
+    with reading(directory):
         return tuple(sorted(image.name for image in scanner.images(str(directory)))), scanner.left_out()
+
+
+@contextlib.contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Make a DataError, which names what cannot be read, of any OSError in the block."""
+    try:
+        yield
     except OSError as error:
-        raise DataError(f"{error.filename or str(directory)!r} cannot be read: {error.strerror}") from None
+        raise DataError(f"{str(error.filename or directory)!r} cannot be read: {error.strerror}") from None
 
 
 @contextlib.contextmanager
@@ -186,10 +193,8 @@ def _explained(directory: Path) -> Iterator[None]:
     if not directory.is_dir():
         problem = "is a file" if directory.exists() else "does not exist"
         raise DataError(f"{directory} {problem}; it should be a folder with one sub-folder of images per class")
-    try:
+    with reading(directory):
         yield
-    except OSError as error:
-        raise DataError(f"{error.filename or str(directory)!r} cannot be read: {error.strerror}") from None
 
 
 class _Scanner:

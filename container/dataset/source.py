@@ -4,7 +4,6 @@ A table is a labels.csv whose column `label`, or another that is named, tells th
 beside it or in any folders. Sets are folders such as `train` and `test` with class folders in them.
 """
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from container.dataset.existing_sets import find_sets, holds_images, subfolders
 from container.dataset.image_files import UNREADABLE, ImageFile
-from container.dataset.index import BadFile, ClassFolder, LeftOut, NoClassesError, Scan, scan, scan_unsorted
+from container.dataset.index import BadFile, ClassFolder, LeftOut, NoClassesError, Scan, reading, scan, scan_unsorted
 from container.dataset.labels import LABELS_FILE, Labels, Row
 from container.dataset.record import SETS
 from container.errors import DataError, hint
@@ -108,7 +107,7 @@ def read_source(
     Raises:
         DataError: there are no images, or what tells their classes is missing or contradicts itself.
     """
-    with _explained(directory):
+    with reading(directory):
         labels = Labels.read(directory)
         if class_column and labels is None:
             raise DataError(f"data.class_column={class_column}: {directory} holds no {LABELS_FILE} with such a column")
@@ -134,14 +133,6 @@ def read_source(
             table = f"name the column of {LABELS_FILE} ({columns}) that tells each one's class in data.class_column"
         raise DataError(f"{error}; {table}") from None
     return _source(directory, (GivenSet("", "", scanned.classes),), labels, scanned)
-
-
-@contextlib.contextmanager
-def _explained(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{str(error.filename or directory)!r} cannot be read: {error.strerror}") from None
 
 
 def _source(directory: Path, sets: tuple[GivenSet, ...], labels: Labels | None, scanned: Scan) -> ImageSource:
